@@ -1,0 +1,195 @@
+//! The guard of the arrows: which crate of the workspace may depend on which, and who may name an adapter.
+//!
+//! The table is the one of `docs/architecture.md`. Engine and node must know no KMS, or a bug in them could reach a key;
+//! only the program wires them together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::{Failure, steps::cargo};
+
+/// Each crate with the crates it may name. Whatever these name in turn comes with them.
+const ARROWS: [(&str, &[&str]); 9] = [
+    (
+        "custody",
+        &[
+            "custody-engine",
+            "custody-filter",
+            "custody-keyring",
+            "custody-kms",
+            "custody-node",
+            "custody-seal",
+            "custody-store",
+        ],
+    ),
+    ("custody-node", &["custody-engine"]),
+    ("custody-engine", &["custody-filter", "custody-store"]),
+    ("custody-filter", &[]),
+    ("custody-store", &["custody-keyring", "custody-seal"]),
+    ("custody-keyring", &["custody-kms", "custody-seal"]),
+    ("custody-kms", &[]),
+    ("custody-seal", &[]),
+    ("xtask", &[]),
+];
+
+/// Crates of others that only one place may name: (how the name begins, who may name it).
+const ADAPTERS: [(&str, &[&str]); 5] = [
+    ("aws-config", &["custody-kms"]),
+    ("aws-sdk-", &["custody-kms"]),
+    ("aws-smithy-", &["custody-kms"]),
+    ("slatedb", &["custody-engine"]),
+    ("tonic", &["custody-node"]),
+];
+
+/// Features that bring an adapter: (crate, feature, who may turn it on).
+const ADAPTER_FEATURES: [(&str, &str, &[&str]); 1] = [("object_store", "aws", &["custody"])];
+
+/// Checks the workspace as it stands.
+pub(crate) fn check() -> Result<(), Failure> {
+    let output = cargo().args(["metadata", "--no-deps", "--format-version", "1", "--offline"]).output()?;
+    if !output.status.success() {
+        return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr)).into());
+    }
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let wrong = wrong_arrows(&packages(&metadata)?);
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(format!("{}\nsee docs/architecture.md for the arrows that are allowed", wrong.join("\n")).into())
+}
+
+/// A crate of the workspace and what it names.
+struct Package {
+    name: String,
+    dependencies: Vec<Dependency>,
+}
+
+struct Dependency {
+    name: String,
+    /// Only tests, examples and benches have it.
+    for_tests: bool,
+    features: BTreeSet<String>,
+}
+
+fn packages(metadata: &Value) -> Result<Vec<Package>, Failure> {
+    let text = |value: &Value| value.as_str().map(str::to_owned).ok_or("cargo metadata: a name is missing");
+    let list = |value: &'_ Value| value.as_array().cloned().ok_or("cargo metadata: a list is missing");
+    let mut packages = Vec::new();
+    for package in list(&metadata["packages"])? {
+        let mut dependencies = Vec::new();
+        for dependency in list(&package["dependencies"])? {
+            dependencies.push(Dependency {
+                name: text(&dependency["name"])?,
+                for_tests: dependency["kind"] == "dev",
+                features: list(&dependency["features"])?.iter().map(text).collect::<Result<_, _>>()?,
+            });
+        }
+        packages.push(Package { name: text(&package["name"])?, dependencies });
+    }
+    Ok(packages)
+}
+
+fn wrong_arrows(packages: &[Package]) -> Vec<String> {
+    let arrows: BTreeMap<_, _> = ARROWS.into_iter().collect();
+    let ours: BTreeSet<&str> = packages.iter().map(|package| package.name.as_str()).collect();
+    let mut wrong = Vec::new();
+    for package in packages {
+        let name = package.name.as_str();
+        let Some(allowed) = arrows.get(name) else {
+            wrong.push(format!(
+                "{name} is not in the table of arrows (xtask/src/arrows.rs): add it there and to the docs"
+            ));
+            continue;
+        };
+        // What only tests use is not in the program, and the tests of a layer may need a crate from below it.
+        for dependency in package.dependencies.iter().filter(|dependency| !dependency.for_tests) {
+            let on = dependency.name.as_str();
+            if ours.contains(on) && !allowed.contains(&on) {
+                wrong.push(format!("{name} must not depend on {on}"));
+            }
+            for (_, may) in ADAPTERS.iter().filter(|(prefix, _)| on.starts_with(prefix)) {
+                if !may.contains(&name) {
+                    wrong.push(format!("{name} must not name the adapter {on}: only {} may", may.join(", ")));
+                }
+            }
+            for (_, feature, may) in ADAPTER_FEATURES.iter().filter(|(of, ..)| *of == on) {
+                if dependency.features.contains(*feature) && !may.contains(&name) {
+                    wrong.push(format!("{name} must not turn on {on}/{feature}: only {} may", may.join(", ")));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn package(name: &str, dependencies: &[(&str, bool, &[&str])]) -> Package {
+        let dependency = |(name, for_tests, features): &(&str, bool, &[&str])| Dependency {
+            name: (*name).to_owned(),
+            for_tests: *for_tests,
+            features: features.iter().map(|feature| (*feature).to_owned()).collect(),
+        };
+        Package { name: name.to_owned(), dependencies: dependencies.iter().map(dependency).collect() }
+    }
+
+    /// What is said of a workspace in which one crate names one more dependency.
+    fn verdict(name: &str, dependency: (&str, bool, &[&str])) -> Vec<String> {
+        let mut packages: Vec<Package> = ARROWS.iter().map(|(name, _)| package(name, &[])).collect();
+        packages.retain(|other| other.name != name);
+        packages.push(package(name, &[dependency]));
+        wrong_arrows(&packages)
+    }
+
+    #[test]
+    fn the_workspace_keeps_to_the_arrows() -> Result<(), Failure> {
+        check()
+    }
+
+    #[test]
+    fn engine_and_node_must_not_reach_the_keys() {
+        for above in ["custody-engine", "custody-node"] {
+            for key in ["custody-kms", "custody-keyring", "custody-seal"] {
+                assert_eq!(verdict(above, (key, false, &[])), [format!("{above} must not depend on {key}")]);
+            }
+        }
+    }
+
+    #[test]
+    fn no_arrow_points_up() {
+        for (below, above) in
+            [("custody-seal", "custody-kms"), ("custody-kms", "custody"), ("custody-store", "custody-engine")]
+        {
+            assert_eq!(verdict(below, (above, false, &[])).len(), 1, "{below} -> {above}");
+        }
+    }
+
+    #[test]
+    fn only_the_kms_crate_names_the_aws_sdk() {
+        for on in ["aws-sdk-kms", "aws-sdk-sts", "aws-config"] {
+            assert_eq!(verdict("custody", (on, false, &[])).len(), 1, "{on}");
+            assert!(verdict("custody-kms", (on, false, &[])).is_empty(), "{on}");
+        }
+    }
+
+    #[test]
+    fn only_the_program_turns_on_an_object_store_of_a_cloud() {
+        assert_eq!(verdict("custody-engine", ("object_store", false, &["aws"])).len(), 1);
+        assert!(verdict("custody-engine", ("object_store", false, &[])).is_empty());
+        assert!(verdict("custody", ("object_store", false, &["aws"])).is_empty());
+    }
+
+    #[test]
+    fn a_crate_that_is_not_in_the_table_is_named() {
+        let wrong = wrong_arrows(&[package("custody-new", &[])]);
+        assert!(wrong.len() == 1 && wrong[0].contains("custody-new"), "{wrong:?}");
+    }
+
+    #[test]
+    fn what_only_tests_use_may_come_from_further_down() {
+        assert!(verdict("custody-node", ("custody-store", true, &[])).is_empty());
+    }
+}
