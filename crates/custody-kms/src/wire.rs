@@ -1,0 +1,85 @@
+//! What an adapter has to bring: the bare calls. Everything the rules demand of a call is added by [`Gate`](crate::gate::Gate).
+
+use async_trait::async_trait;
+
+use crate::arn::KeyArn;
+use crate::context::EncryptionContext;
+use crate::description::{KeyState, KeyUsage};
+use crate::key_ref::{Provider, RootKeyRef};
+use crate::secret::Secret;
+
+/// A call's answer.
+pub(crate) struct Answer<T> {
+    pub(crate) value: T,
+    /// The ARN of the key that answered.
+    pub(crate) key: String,
+    pub(crate) request_id: Option<String>,
+}
+
+/// A call's failure, before anything is concluded from it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: FailureKind,
+    pub(crate) text: String,
+    pub(crate) request_id: Option<String>,
+}
+
+#[derive(Debug)]
+pub(crate) enum FailureKind {
+    /// The service answered with an error.
+    Service { code: Option<String>, status: Option<u16> },
+    /// No answer in time.
+    TimedOut,
+    /// No connection, or a broken one, or an answer that is not the service's.
+    NoConnection,
+    /// Our own credentials could not be had.
+    Credentials,
+    /// The endpoint may not be used.
+    Insecure(String),
+    /// The file of development keys.
+    File,
+}
+
+impl Failure {
+    pub(crate) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
+        Self { kind, text: text.into(), request_id: None }
+    }
+
+    /// An answer with an AWS error code.
+    pub(crate) fn code(code: &str, text: impl Into<String>) -> Self {
+        Self::new(FailureKind::Service { code: Some(code.to_owned()), status: None }, text)
+    }
+}
+
+pub(crate) type Reply<T> = Result<Answer<T>, Failure>;
+
+/// DescribeKey's answer.
+pub(crate) struct Description {
+    pub(crate) state: KeyState,
+    pub(crate) usage: KeyUsage,
+    pub(crate) multi_region: bool,
+    pub(crate) deletion_date: Option<std::time::SystemTime>,
+}
+
+/// The bare calls of one session.
+#[async_trait]
+pub(crate) trait Wire: Send + Sync {
+    async fn encrypt(&self, key: &KeyArn, secret: &Secret, context: &EncryptionContext) -> Reply<Vec<u8>>;
+    async fn decrypt(&self, key: &KeyArn, wrapped: &[u8], context: &EncryptionContext) -> Reply<Secret>;
+    async fn describe(&self, key: &KeyArn) -> Reply<Description>;
+}
+
+/// A session that was opened.
+pub(crate) struct Connected {
+    pub(crate) wire: Box<dyn Wire>,
+    /// The session's assumed-role ARN, where a role was assumed.
+    pub(crate) session: Option<String>,
+    pub(crate) request_id: Option<String>,
+}
+
+/// Opens sessions; assumes the key's role where it has one.
+#[async_trait]
+pub(crate) trait Connector: Send + Sync {
+    fn provider(&self) -> Provider;
+    async fn connect(&self, key: &RootKeyRef) -> Result<Connected, Failure>;
+}
