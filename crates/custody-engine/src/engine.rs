@@ -1,0 +1,397 @@
+//! The engine: a cluster's databases and users, and the way from a request to the collection it is for.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use custody_store::{ZoneId, ZoneStore, Zones};
+use slatedb::WriteBatch;
+
+use crate::{
+    DatabaseInfo, EngineError, EngineStats, NewDatabase, ZoneHealth,
+    catalog::{ClusterRecord, DEFAULT_DATABASE, DatabaseEntry, DatabaseRecord, Stage, UserRecord},
+    clock::HybridClock,
+    database::{Database, OpenDatabase},
+    kv::Kv,
+    rows,
+    schema::check_name,
+};
+
+const CLUSTER: &[u8] = b"s";
+const DATABASES: &[u8] = b"d";
+const USERS: &[u8] = b"u";
+
+/// The property that says whether a database is encrypted.
+const CIPHER_ENABLED: &str = "cipher.enabled";
+/// The property that names a database's root key.
+const CIPHER_KEY: &str = "cipher.key";
+
+/// Searches that may run at once for each processor; the others wait, so that a flood does not fill the memory.
+const SEARCHES_PER_CORE: usize = 2;
+
+/// One cluster's databases, over the zones of its store.
+pub struct Engine {
+    zones: Arc<dyn Zones>,
+    /// The zone of the cluster's catalog.
+    zone: ZoneStore,
+    kv: Kv,
+    tag_key: aws_lc_rs::hmac::Key,
+    databases: RwLock<BTreeMap<[u8; 32], Arc<Database>>>,
+    users: RwLock<BTreeMap<String, String>>,
+    /// Held over every change of the cluster's catalog.
+    changing: tokio::sync::Mutex<()>,
+    clock: Arc<HybridClock>,
+    pub(crate) searches: tokio::sync::Semaphore,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("encrypted", &self.zones.encrypted()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Makes a new cluster in an empty store. On failure nothing is left behind.
+    pub async fn create(zones: Arc<dyn Zones>) -> Result<Arc<Self>, EngineError> {
+        let zone = zones.create(ZoneId::CLUSTER, None).await?;
+        match Self::start(Arc::clone(&zones), zone).await {
+            Ok(engine) => Ok(engine),
+            Err(error) => {
+                if let Err(error) = zones.delete(ZoneId::CLUSTER).await {
+                    tracing::error!(%error, "a cluster that could not be made could not be removed either");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a cluster. Whoever had it open before is fenced out. Databases whose key is out of reach stay dark, and the
+    /// others serve.
+    pub async fn open(zones: Arc<dyn Zones>) -> Result<Arc<Self>, EngineError> {
+        let zone = zones.open(ZoneId::CLUSTER, None).await?;
+        Self::start(zones, zone).await
+    }
+
+    async fn start(zones: Arc<dyn Zones>, zone: ZoneStore) -> Result<Arc<Self>, EngineError> {
+        let status = zone.status();
+        if !status.is_usable() {
+            return Err(EngineError::Sealed(status));
+        }
+        let kv = Kv::open(&zone, zone.root().join("catalog")).await?;
+        let tag_key = tag_key(&kv).await?;
+        let mut entries: Vec<DatabaseEntry> = Vec::new();
+        kv.scan(DATABASES, |_, value| {
+            entries.push(rows::decode_record(value, "database entry")?);
+            Ok(())
+        })
+        .await?;
+        let mut users = BTreeMap::new();
+        kv.scan(USERS, |key, value| {
+            let name = std::str::from_utf8(&key[USERS.len()..]).map_err(|_| EngineError::Record("user"))?;
+            users.insert(name.to_owned(), rows::decode_record::<UserRecord>(value, "user")?.hash);
+            Ok(())
+        })
+        .await?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let engine = Arc::new(Self {
+            zones,
+            zone,
+            kv,
+            tag_key,
+            databases: RwLock::default(),
+            users: RwLock::new(users),
+            changing: tokio::sync::Mutex::default(),
+            clock: Arc::default(),
+            searches: tokio::sync::Semaphore::new(cores * SEARCHES_PER_CORE),
+        });
+        engine.adopt(entries).await?;
+        Ok(engine)
+    }
+
+    /// Takes known databases on, undoes what was left half done, and sees to it that there is a default one.
+    async fn adopt(&self, entries: Vec<DatabaseEntry>) -> Result<(), EngineError> {
+        for entry in entries {
+            if entry.stage == Stage::Ready {
+                let database = Database::new(entry.clone(), Arc::clone(&self.zones), Arc::clone(&self.clock));
+                if let Err(error) = database.open().await {
+                    tracing::warn!(zone = %database.zone(), %error, "a database stays dark for now");
+                }
+                self.databases.write().unwrap_or_else(PoisonError::into_inner).insert(entry.tag, database);
+            } else {
+                self.zones.delete(ZoneId::new(entry.zone)).await?;
+                self.kv.remove(&database_key(&entry.zone)).await?;
+            }
+        }
+        match self.database(DEFAULT_DATABASE) {
+            Ok(_) => Ok(()),
+            Err(_) => {
+                self.create_database(NewDatabase { name: DEFAULT_DATABASE.into(), ..NewDatabase::default() }).await
+            }
+        }
+    }
+
+    /// Whether the cluster is encrypted.
+    pub fn encrypted(&self) -> bool {
+        self.zones.encrypted()
+    }
+
+    /// A timestamp that no other call gets.
+    pub fn next_timestamp(&self) -> u64 {
+        self.clock.now()
+    }
+
+    /// The database of a name; the empty name is the default one's.
+    pub(crate) fn database(&self, name: &str) -> Result<Arc<Database>, EngineError> {
+        let name = if name.is_empty() { DEFAULT_DATABASE } else { name };
+        let databases = self.databases.read().unwrap_or_else(PoisonError::into_inner);
+        databases.get(&self.tag(name)).cloned().ok_or_else(|| EngineError::DatabaseNotFound(name.to_owned()))
+    }
+
+    fn tag(&self, name: &str) -> [u8; 32] {
+        let mut tag = [0; 32];
+        tag.copy_from_slice(aws_lc_rs::hmac::sign(&self.tag_key, name.as_bytes()).as_ref());
+        tag
+    }
+
+    /// Makes a database: a zone of its own, under the cluster's key or another one named by `cipher.key`. All or nothing.
+    pub async fn create_database(&self, new: NewDatabase) -> Result<(), EngineError> {
+        check_name("database", &new.name)?;
+        let key = self.check_cipher(&new.properties)?;
+        let _changing = self.changing.lock().await;
+        if self.database(&new.name).is_ok() {
+            return Err(EngineError::DatabaseExists(new.name));
+        }
+        let zone = ZoneId::random().map_err(|_| EngineError::Storage("the system gave no random bytes".into()))?;
+        let tag = self.tag(&new.name);
+        let entry = DatabaseEntry { zone: *zone.as_bytes(), key, tag, stage: Stage::Creating };
+        // The intent comes first: a crash from here on is undone at the next start.
+        self.put_entry(&entry).await?;
+        match self.make_database(&entry, new).await {
+            Ok(database) => {
+                self.databases.write().unwrap_or_else(PoisonError::into_inner).insert(tag, database);
+                Ok(())
+            }
+            Err(error) => {
+                if let Err(error) = self.unmake_database(&entry).await {
+                    tracing::warn!(%zone, %error, "a database that could not be made is removed at the next start");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn make_database(&self, entry: &DatabaseEntry, new: NewDatabase) -> Result<Arc<Database>, EngineError> {
+        let zone = self.zones.create(ZoneId::new(entry.zone), entry.key.as_deref()).await?;
+        let record =
+            DatabaseRecord { name: new.name, created: self.clock.now(), properties: new.properties, next_id: 1 };
+        let open = OpenDatabase::create(zone.clone(), record, Arc::clone(&self.clock)).await?;
+        let entry = DatabaseEntry { stage: Stage::Ready, ..entry.clone() };
+        self.put_entry(&entry).await?;
+        let database = Database::new(entry, Arc::clone(&self.zones), Arc::clone(&self.clock));
+        database.adopt(zone, open).await;
+        Ok(database)
+    }
+
+    async fn unmake_database(&self, entry: &DatabaseEntry) -> Result<(), EngineError> {
+        self.zones.delete(ZoneId::new(entry.zone)).await?;
+        self.kv.remove(&database_key(&entry.zone)).await
+    }
+
+    async fn put_entry(&self, entry: &DatabaseEntry) -> Result<(), EngineError> {
+        self.kv.put(&database_key(&entry.zone), &rows::encode(entry, "database entry")?).await
+    }
+
+    /// The root key that a database's properties name. Contradictions are refused.
+    fn check_cipher(&self, properties: &BTreeMap<String, String>) -> Result<Option<String>, EngineError> {
+        let refuse = |why: &str| Err(EngineError::InvalidDatabase(why.to_owned()));
+        let enabled = match properties.get(CIPHER_ENABLED).map(|value| value.to_ascii_lowercase()) {
+            None => None,
+            Some(value) if value == "true" => Some(true),
+            Some(value) if value == "false" => Some(false),
+            Some(_) => return refuse("cipher.enabled must be true or false"),
+        };
+        let key = properties.get(CIPHER_KEY).filter(|key| !key.is_empty()).cloned();
+        match (self.encrypted(), enabled, &key) {
+            (true, Some(false), Some(_)) => refuse("cipher.enabled is false and yet cipher.key names a key"),
+            (true, Some(false), None) => refuse("the cluster is encrypted: no database in it can be plain"),
+            (false, Some(true), _) | (false, _, Some(_)) => {
+                refuse("the cluster is not encrypted: create an encrypted cluster for encrypted databases")
+            }
+            _ => Ok(key),
+        }
+    }
+
+    /// Removes an empty database and its zone.
+    pub async fn drop_database(&self, name: &str) -> Result<(), EngineError> {
+        if name == DEFAULT_DATABASE {
+            return Err(EngineError::InvalidDatabase("the default database can't be dropped".into()));
+        }
+        let _changing = self.changing.lock().await;
+        let database = self.database(name)?;
+        if !database.open().await?.all().is_empty() {
+            return Err(EngineError::DatabaseNotEmpty(name.to_owned()));
+        }
+        self.put_entry(&DatabaseEntry { stage: Stage::Dropping, ..database.entry.clone() }).await?;
+        self.databases.write().unwrap_or_else(PoisonError::into_inner).remove(&self.tag(name));
+        database.close().await;
+        self.unmake_database(&database.entry).await
+    }
+
+    /// All databases whose names can be read; a sealed one's can't.
+    pub async fn list_databases(&self) -> Result<Vec<DatabaseInfo>, EngineError> {
+        let mut infos = Vec::new();
+        for database in self.all() {
+            match database.info().await {
+                Ok(info) => infos.push(info),
+                Err(error) => {
+                    tracing::debug!(zone = %database.zone(), %error, "a dark database is left out of the list")
+                }
+            }
+        }
+        if infos.is_empty() {
+            let status = self.zone.status();
+            if !status.is_usable() {
+                return Err(EngineError::Sealed(status));
+            }
+        }
+        infos.sort_by_key(|info| info.created);
+        Ok(infos)
+    }
+
+    fn all(&self) -> Vec<Arc<Database>> {
+        self.databases.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// A database.
+    pub async fn describe_database(&self, name: &str) -> Result<DatabaseInfo, EngineError> {
+        self.database(name)?.info().await
+    }
+
+    /// Sets and deletes a database's properties; those about its key can't be changed.
+    pub async fn alter_database(
+        &self,
+        name: &str,
+        set: BTreeMap<String, String>,
+        delete: Vec<String>,
+    ) -> Result<(), EngineError> {
+        if set.keys().chain(&delete).any(|key| key.starts_with("cipher.")) {
+            return Err(EngineError::InvalidDatabase("a database's key is chosen when it is created".into()));
+        }
+        self.database(name)?.open().await?.alter(set, &delete).await
+    }
+
+    /// Adds a user. The hash is kept as it is; it is for the caller to make and check.
+    pub async fn create_user(&self, name: &str, hash: &str) -> Result<(), EngineError> {
+        check_name("user", name)?;
+        let _changing = self.changing.lock().await;
+        if self.user_hash(name).is_some() {
+            return Err(EngineError::UserExists(name.to_owned()));
+        }
+        self.put_user(name, hash).await
+    }
+
+    /// Changes a user's hash.
+    pub async fn update_user(&self, name: &str, hash: &str) -> Result<(), EngineError> {
+        let _changing = self.changing.lock().await;
+        if self.user_hash(name).is_none() {
+            return Err(EngineError::UserNotFound(name.to_owned()));
+        }
+        self.put_user(name, hash).await
+    }
+
+    async fn put_user(&self, name: &str, hash: &str) -> Result<(), EngineError> {
+        let record = rows::encode(&UserRecord { hash: hash.to_owned() }, "user")?;
+        self.kv.put(&user_key(name), &record).await?;
+        self.users.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), hash.to_owned());
+        Ok(())
+    }
+
+    /// Removes a user.
+    pub async fn delete_user(&self, name: &str) -> Result<(), EngineError> {
+        let _changing = self.changing.lock().await;
+        if self.user_hash(name).is_none() {
+            return Err(EngineError::UserNotFound(name.to_owned()));
+        }
+        self.kv.remove(&user_key(name)).await?;
+        self.users.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        Ok(())
+    }
+
+    /// All users.
+    pub fn list_users(&self) -> Vec<String> {
+        self.users.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// A user's hash.
+    pub fn user_hash(&self, name: &str) -> Option<String> {
+        self.users.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// The state of the cluster's own zone first, and of every database's that was opened.
+    pub async fn zones(&self) -> Vec<ZoneHealth> {
+        let mut health = vec![ZoneHealth { zone: ZoneId::CLUSTER, status: self.zone.status() }];
+        for database in self.all() {
+            if let Some(status) = database.status().await {
+                health.push(ZoneHealth { zone: database.zone(), status });
+            }
+        }
+        health
+    }
+
+    /// The cluster's own zone: when it is sealed, all of the cluster is.
+    pub fn cluster_zone(&self) -> ZoneStore {
+        self.zone.clone()
+    }
+
+    /// Completes when another process has taken the cluster over: this one must stop.
+    pub async fn fenced(&self) {
+        self.kv.fenced().await;
+    }
+
+    /// Figures for metrics.
+    pub fn stats(&self) -> EngineStats {
+        let databases = self.all();
+        let collections: Vec<_> =
+            databases.iter().filter_map(|database| database.seen()).flat_map(|open| open.open_collections()).collect();
+        EngineStats {
+            databases: databases.len() as u64,
+            collections_open: collections.len() as u64,
+            rows: collections.iter().map(|collection| collection.rows_in_memory()).sum(),
+        }
+    }
+
+    /// Ends all tasks. What was acknowledged is durable already.
+    pub async fn close(&self) {
+        for database in self.all() {
+            database.close().await;
+        }
+        self.kv.close().await;
+    }
+}
+
+/// The key of the databases' name tags, made when the cluster is.
+async fn tag_key(kv: &Kv) -> Result<aws_lc_rs::hmac::Key, EngineError> {
+    let record = match kv.get(CLUSTER).await? {
+        Some(bytes) => rows::decode_record(&bytes, "cluster record")?,
+        None => {
+            let mut tag_key = [0; 32];
+            aws_lc_rs::rand::fill(&mut tag_key)
+                .map_err(|_| EngineError::Storage("the system gave no random bytes".into()))?;
+            let record = ClusterRecord { tag_key };
+            let mut batch = WriteBatch::new();
+            batch.put(CLUSTER, rows::encode(&record, "cluster record")?);
+            kv.write(batch).await?;
+            record
+        }
+    };
+    Ok(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &record.tag_key))
+}
+
+fn database_key(zone: &[u8; 16]) -> Vec<u8> {
+    [DATABASES, zone].concat()
+}
+
+fn user_key(name: &str) -> Vec<u8> {
+    [USERS, name.as_bytes()].concat()
+}

@@ -1,0 +1,126 @@
+//! A durable map on SlateDB: the log, its compaction and the fencing of a second writer come from there.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use custody_store::ZoneStore;
+use object_store::path::Path;
+use slatedb::{
+    CloseReason, Db, ErrorKind, Settings, WriteBatch,
+    config::{CompressionCodec, ScanOptions, SstBlockSize},
+    db_cache::moka::{MokaCache, MokaCacheOptions},
+};
+
+use crate::EngineError;
+
+/// How long a write waits for others to share its log object. Each log object is one durable put.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
+/// Attempts of an operation on the store before its error is reported. SlateDB would otherwise try a sealed zone for ever.
+const STORE_RETRIES: u32 = 6;
+/// Blocks kept in memory for each map. A collection in memory rarely reads from below, so that a little is enough.
+const BLOCK_CACHE: u64 = 8 << 20;
+/// Scans read ahead this far: at SlateDB's default they fetch one small block at a time.
+const READ_AHEAD: usize = 8 << 20;
+
+/// A durable, ordered map of bytes in one zone; clones are handles of the same map.
+#[derive(Clone)]
+pub(crate) struct Kv {
+    db: Db,
+}
+
+impl Kv {
+    /// Opens the map under a path, making it if there is none. Whoever had it open before is fenced out.
+    pub(crate) async fn open(zone: &ZoneStore, path: Path) -> Result<Self, EngineError> {
+        let settings = Settings {
+            flush_interval: Some(FLUSH_INTERVAL),
+            object_store_max_retries: Some(STORE_RETRIES),
+            compression_codec: None::<CompressionCodec>,
+            ..Settings::default()
+        };
+        let cache =
+            MokaCache::new_with_opts(MokaCacheOptions { max_capacity: BLOCK_CACHE, ..MokaCacheOptions::default() });
+        let db = Db::builder(path, zone.objects())
+            .with_settings(settings)
+            .with_sst_block_size(SstBlockSize::Block64Kib)
+            .with_db_cache(Arc::new(cache), 0)
+            .build()
+            .await
+            .map_err(storage_error)?;
+        Ok(Self { db })
+    }
+
+    /// Writes all of a batch or nothing of it; durable on return.
+    pub(crate) async fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
+        let handle = self.db.write(batch).await.map_err(storage_error)?;
+        handle.await_durable().await.map_err(storage_error)
+    }
+
+    /// Writes one entry; durable on return.
+    pub(crate) async fn put(&self, key: &[u8], value: &[u8]) -> Result<(), EngineError> {
+        let mut batch = WriteBatch::new();
+        batch.put(key, value);
+        self.write(batch).await
+    }
+
+    /// Removes one entry; durable on return.
+    pub(crate) async fn remove(&self, key: &[u8]) -> Result<(), EngineError> {
+        let mut batch = WriteBatch::new();
+        batch.delete(key);
+        self.write(batch).await
+    }
+
+    /// One entry's value.
+    pub(crate) async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        self.db.get(key).await.map_err(storage_error)
+    }
+
+    /// Calls back with each entry whose key starts with a prefix, in order.
+    pub(crate) async fn scan(
+        &self,
+        prefix: &[u8],
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let options = ScanOptions { read_ahead_bytes: READ_AHEAD, max_fetch_tasks: 4, ..ScanOptions::default() };
+        let mut entries = self.db.scan_prefix_with_options(prefix, .., &options).await.map_err(storage_error)?;
+        while let Some(entry) = entries.next().await.map_err(storage_error)? {
+            each(&entry.key, &entry.value)?;
+        }
+        Ok(())
+    }
+
+    /// Moves what is in the log to sorted files.
+    pub(crate) async fn flush(&self) -> Result<(), EngineError> {
+        use slatedb::config::{FlushOptions, FlushType};
+        let options = FlushOptions { flush_type: FlushType::MemTable, ..FlushOptions::default() };
+        self.db.flush_with_options(options).await.map_err(storage_error)
+    }
+
+    /// Whether the map can no longer be used: another writer took over, or its tasks ended with an error.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.db.status().close_reason.is_some()
+    }
+
+    /// Completes when another writer has taken the map over.
+    pub(crate) async fn fenced(&self) {
+        let mut status = self.db.subscribe();
+        let fenced = status.wait_for(|status| status.close_reason == Some(CloseReason::Fenced)).await.is_ok();
+        if !fenced {
+            // The map ended in another way: then nobody fences it any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Ends the map's tasks. What was acknowledged is durable already, so that an error here loses nothing.
+    pub(crate) async fn close(&self) {
+        if let Err(error) = self.db.close().await {
+            tracing::debug!(kind = ?error.kind(), "a map was already closed, or its zone is sealed");
+        }
+    }
+}
+
+fn storage_error(error: slatedb::Error) -> EngineError {
+    match error.kind() {
+        ErrorKind::Closed(CloseReason::Fenced) => EngineError::Fenced,
+        _ => EngineError::Storage(error.to_string()),
+    }
+}
