@@ -1,0 +1,334 @@
+//! Who calls: users with passwords, and static API keys.
+//!
+//! Clients send their credential with every call. A password is checked with argon2id once and then known by a keyed hash
+//! under a key that exists in this process alone, so that nothing in memory or on disk tells the credential.
+
+mod passwords;
+mod throttle;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use aws_lc_rs::{constant_time, hmac, rand};
+use axum::http::HeaderValue;
+use base64::Engine as _;
+use custody_engine::{Engine, EngineError};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+pub(crate) use passwords::{PasswordError, decode as decode_password, hash as hash_password};
+use throttle::Throttle;
+
+/// The user that exists from the start and may manage the others.
+pub(crate) const ROOT: &str = "root";
+
+/// A keyed hash; see [`Authenticator::tag`].
+type Tag = [u8; 32];
+
+/// Password checks at the same time: each takes 19 MiB and a processor.
+const CHECKS_AT_ONCE: usize = 2;
+/// How long a check may wait for its turn.
+const TURN: Duration = Duration::from_secs(5);
+/// How many credentials are known at once; beyond it all are checked anew.
+const KNOWN: usize = 4_096;
+/// The longest credential that is looked at, in bytes.
+const LONGEST: usize = 4_096;
+
+/// Who a call comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// The holder of a static API key.
+    ApiKey,
+    /// A user who gave the password.
+    User(Arc<str>),
+}
+
+impl Caller {
+    /// Whether the caller may manage users.
+    pub(crate) fn is_admin(&self) -> bool {
+        match self {
+            Self::ApiKey => true,
+            Self::User(name) => &**name == ROOT,
+        }
+    }
+}
+
+/// Why a call is not let in. The messages go to strangers, so they say no more than these.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub(crate) enum Denied {
+    #[error("authentication is required: send the token 'user:password' or an API key")]
+    Missing,
+    #[error("wrong user name, password or API key")]
+    Wrong,
+    #[error("too many failed sign-ins of this user: try again in {} s", .0.as_secs() + 1)]
+    Throttled(Duration),
+    #[error("too many sign-ins at once: try again")]
+    Busy,
+    #[error("sealed")]
+    Sealed,
+    #[error("credentials can't be checked at the moment: try again")]
+    Unchecked,
+}
+
+impl Denied {
+    /// The gRPC code that says so.
+    pub(crate) fn code(&self) -> tonic::Code {
+        match self {
+            Self::Missing | Self::Wrong => tonic::Code::Unauthenticated,
+            Self::Throttled(_) | Self::Busy => tonic::Code::ResourceExhausted,
+            Self::Sealed | Self::Unchecked => tonic::Code::Unavailable,
+        }
+    }
+}
+
+/// Where the password hashes are kept.
+#[async_trait]
+pub(crate) trait Users: Send + Sync + 'static {
+    async fn hash_of(&self, user: &str) -> Result<Option<String>, EngineError>;
+    async fn create(&self, user: &str, hash: String) -> Result<(), EngineError>;
+}
+
+#[async_trait]
+impl Users for Engine {
+    async fn hash_of(&self, user: &str) -> Result<Option<String>, EngineError> {
+        let status = self.cluster_zone().status();
+        if !status.is_usable() {
+            return Err(EngineError::Sealed(status));
+        }
+        Ok(self.user_hash(user))
+    }
+
+    async fn create(&self, user: &str, hash: String) -> Result<(), EngineError> {
+        self.create_user(user, &hash).await
+    }
+}
+
+/// Checks credentials.
+pub(crate) struct Authenticator {
+    users: Arc<dyn Users>,
+    key: hmac::Key,
+    api_keys: Vec<Tag>,
+    /// The hash of root's first password, should there be no root yet.
+    root_hash: Option<String>,
+    /// Compared when a user does not exist, so that the time taken doesn't tell.
+    decoy: String,
+    known: Mutex<HashMap<Tag, Arc<str>>>,
+    /// Counts password changes: a check that began before one must not be remembered after it.
+    changes: AtomicU64,
+    throttle: Throttle,
+    turns: Semaphore,
+}
+
+/// An authenticator that can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// No random numbers.
+    #[error("no random numbers from the operating system")]
+    Random,
+    /// The password given for root can't be taken.
+    #[error("root: {0}")]
+    RootPassword(String),
+    /// An API key that would let everyone in.
+    #[error("an API key is empty")]
+    EmptyApiKey,
+}
+
+impl Authenticator {
+    /// Sets up the checks. `root_password` is used only as long as there is no user `root`.
+    pub(crate) async fn new(
+        users: Arc<dyn Users>,
+        root_password: Option<Zeroizing<String>>,
+        api_keys: &[Zeroizing<String>],
+    ) -> Result<Self, AuthError> {
+        let random = rand::SystemRandom::new();
+        let key = hmac::Key::generate(hmac::HMAC_SHA256, &random).map_err(|_| AuthError::Random)?;
+        let mut throwaway = [0; 16];
+        rand::fill(&mut throwaway).map_err(|_| AuthError::Random)?;
+        let decoy = base64::engine::general_purpose::STANDARD.encode(throwaway);
+        let hash =
+            |password| async { hash_password(password).await.map_err(|e| AuthError::RootPassword(e.to_string())) };
+        let root_hash = match root_password {
+            Some(password) => Some(hash(password).await?),
+            None => None,
+        };
+        if api_keys.iter().any(|key| key.trim().is_empty()) {
+            return Err(AuthError::EmptyApiKey);
+        }
+        Ok(Self {
+            api_keys: api_keys.iter().map(|api_key| tag(&key, api_key.as_bytes())).collect(),
+            users,
+            decoy: hash(Zeroizing::new(decoy)).await?,
+            key,
+            root_hash,
+            known: Mutex::default(),
+            changes: AtomicU64::new(0),
+            throttle: Throttle::default(),
+            turns: Semaphore::new(CHECKS_AT_ONCE),
+        })
+    }
+
+    /// Who sends this `authorization` header.
+    pub(crate) async fn check(&self, header: Option<&HeaderValue>) -> Result<Caller, Denied> {
+        let Some(tokens) = header.and_then(|value| tokens(value.as_bytes())) else {
+            return Err(self.stranger(Denied::Missing).await);
+        };
+        for token in &tokens {
+            let tag = self.tag(token.as_bytes());
+            if self.is_api_key(&tag) {
+                return Ok(Caller::ApiKey);
+            }
+            if let Some(user) = self.known(&tag) {
+                return Ok(Caller::User(user));
+            }
+        }
+        match tokens.iter().find_map(|token| Some((token, token.split_once(':')?))) {
+            Some((token, (user, password))) => self.sign_in(self.tag(token.as_bytes()), user, password).await,
+            None => Err(self.stranger(Denied::Wrong).await),
+        }
+    }
+
+    async fn sign_in(&self, credential: Tag, user: &str, password: &str) -> Result<Caller, Denied> {
+        let user_tag = self.tag(user.as_bytes());
+        self.throttle.admit(&user_tag, Instant::now()).map_err(Denied::Throttled)?;
+        let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
+            return Err(Denied::Busy);
+        };
+        // Many connections of one client start at once; the first to be checked answers for the others.
+        if let Some(user) = self.known(&credential) {
+            return Ok(Caller::User(user));
+        }
+        let changes = self.changes.load(Ordering::Acquire);
+        let stored = self.stored_hash(user).await?;
+        let exists = stored.is_some();
+        let hash = stored.unwrap_or_else(|| self.decoy.clone());
+        if !passwords::verify(Zeroizing::new(password.to_owned()), hash).await || !exists {
+            self.throttle.failed(user_tag, Instant::now());
+            return Err(Denied::Wrong);
+        }
+        self.throttle.succeeded(&user_tag);
+        let user: Arc<str> = user.into();
+        self.remember(credential, &user, changes);
+        Ok(Caller::User(user))
+    }
+
+    /// Whether the password is the user's; for requests that carry one. Failures count as failed sign-ins.
+    pub(crate) async fn verify(&self, user: &str, password: &Zeroizing<String>) -> Result<bool, Denied> {
+        // The tag of no token, so that nothing is remembered under a credential that was not sent as one.
+        match self.sign_in(self.tag(format!("\0{user}").as_bytes()), user, password).await {
+            Ok(_) => {
+                self.forget(user);
+                Ok(true)
+            }
+            Err(Denied::Wrong) => Ok(false),
+            Err(denied) => Err(denied),
+        }
+    }
+
+    /// Makes every credential of a user be checked anew: after a change of password, or the user's end.
+    pub(crate) fn forget(&self, user: &str) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, known| &**known != user);
+    }
+
+    /// Creates root if there is none and a first password was given.
+    pub(crate) async fn ensure_root(&self) -> Result<(), EngineError> {
+        let Some(hash) = &self.root_hash else { return Ok(()) };
+        if self.users.hash_of(ROOT).await?.is_some() {
+            return Ok(());
+        }
+        match self.users.create(ROOT, hash.clone()).await {
+            Ok(()) | Err(EngineError::UserExists(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn stored_hash(&self, user: &str) -> Result<Option<String>, Denied> {
+        let stored = self.users.hash_of(user).await.map_err(unchecked)?;
+        if stored.is_none() && user == ROOT && self.root_hash.is_some() {
+            // The cluster was sealed when the node started.
+            self.ensure_root().await.map_err(unchecked)?;
+            return self.users.hash_of(user).await.map_err(unchecked);
+        }
+        Ok(stored)
+    }
+
+    /// What a stranger is told: of a sealed cluster only that it is sealed.
+    async fn stranger(&self, denied: Denied) -> Denied {
+        match self.users.hash_of(ROOT).await {
+            Err(EngineError::Sealed(_)) => Denied::Sealed,
+            _ => denied,
+        }
+    }
+
+    fn remember(&self, credential: Tag, user: &Arc<str>, changes: u64) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.changes.load(Ordering::Acquire) != changes {
+            return;
+        }
+        if known.len() >= KNOWN {
+            known.clear();
+        }
+        known.insert(credential, Arc::clone(user));
+    }
+
+    fn known(&self, credential: &Tag) -> Option<Arc<str>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(credential).cloned()
+    }
+
+    fn is_api_key(&self, tag: &Tag) -> bool {
+        // Every key is compared, so that the time taken tells nothing about which one it was.
+        let equal = |key: &&Tag| constant_time::verify_slices_are_equal(*key, tag).is_ok();
+        self.api_keys.iter().filter(equal).count() > 0
+    }
+
+    fn tag(&self, data: &[u8]) -> Tag {
+        tag(&self.key, data)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn unchecked(error: EngineError) -> Denied {
+    match error {
+        EngineError::Sealed(_) => Denied::Sealed,
+        _ => Denied::Unchecked,
+    }
+}
+
+fn tag(key: &hmac::Key, data: &[u8]) -> Tag {
+    let mut tag = [0; 32];
+    tag.copy_from_slice(hmac::sign(key, data).as_ref());
+    tag
+}
+
+/// What the header may mean: the token itself (also after `Bearer`), and what it holds if it is base64, which is how
+/// Milvus' clients send it.
+fn tokens(header: &[u8]) -> Option<Vec<Zeroizing<String>>> {
+    if header.is_empty() || header.len() > LONGEST {
+        return None;
+    }
+    let text = std::str::from_utf8(header).ok()?.trim();
+    let text = match text.strip_prefix("Bearer") {
+        Some(rest) if rest.is_empty() || rest.starts_with(' ') => rest.trim(),
+        _ => text,
+    };
+    if text.is_empty() {
+        return None;
+    }
+    let mut tokens = vec![Zeroizing::new(text.to_owned())];
+    if let Ok(bytes) = base64::engine::general_purpose::STANDARD.decode(text)
+        && let Ok(decoded) = String::from_utf8(bytes)
+    {
+        tokens.push(Zeroizing::new(decoded));
+    }
+    Some(tokens)
+}
+
+#[cfg(test)]
+mod tests;

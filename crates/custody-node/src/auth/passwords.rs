@@ -1,0 +1,93 @@
+//! Passwords: their rules, their hashes (argon2id, as PHC strings) and how they are compared.
+
+use argon2::{
+    Argon2,
+    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+};
+use base64::Engine as _;
+use zeroize::Zeroizing;
+
+/// What a password may be long, in bytes; Milvus has the same bounds.
+const LENGTH: std::ops::RangeInclusive<usize> = 6..=72;
+
+/// A password that can't be taken, or could not be hashed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PasswordError {
+    #[error("invalid password: it has {0} bytes, it must have 6 to 72")]
+    Length(usize),
+    #[error("invalid password: it must arrive as base64 of UTF-8 text")]
+    Encoding,
+    #[error("the password could not be hashed: {0}")]
+    Hash(String),
+}
+
+/// A password as Milvus' requests carry it: base64 of the text.
+pub(crate) fn decode(wire: &str) -> Result<Zeroizing<String>, PasswordError> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(wire).map_err(|_| PasswordError::Encoding)?;
+    String::from_utf8(bytes).map(Zeroizing::new).map_err(|_| PasswordError::Encoding)
+}
+
+/// Hashes a password with a fresh salt; takes tens of milliseconds of a processor, on a thread of its own.
+pub(crate) async fn hash(password: Zeroizing<String>) -> Result<String, PasswordError> {
+    if !LENGTH.contains(&password.len()) {
+        return Err(PasswordError::Length(password.len()));
+    }
+    let hashed = tokio::task::spawn_blocking(move || {
+        Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string())
+    });
+    match hashed.await {
+        Ok(Ok(hash)) => Ok(hash),
+        Ok(Err(error)) => Err(PasswordError::Hash(error.to_string())),
+        Err(error) => Err(PasswordError::Hash(error.to_string())),
+    }
+}
+
+/// Whether the password is the one that was hashed; a hash that can't be read fits none.
+pub(crate) async fn verify(password: Zeroizing<String>, hash: String) -> bool {
+    let verified = tokio::task::spawn_blocking(move || {
+        PasswordHash::new(&hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    });
+    verified.await.unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> Zeroizing<String> {
+        Zeroizing::new(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_hash_is_argon2id_and_fits_its_password_alone() {
+        let phc = hash(secret("correct horse")).await.unwrap();
+        assert!(phc.starts_with("$argon2id$"));
+        assert!(verify(secret("correct horse"), phc.clone()).await);
+        assert!(!verify(secret("correct horsf"), phc.clone()).await);
+        assert!(!verify(secret(""), phc).await);
+    }
+
+    #[tokio::test]
+    async fn two_hashes_of_a_password_differ() {
+        assert_ne!(hash(secret("correct horse")).await.unwrap(), hash(secret("correct horse")).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_damaged_hash_fits_no_password() {
+        assert!(!verify(secret("correct horse"), "$argon2id$".into()).await);
+        assert!(!verify(secret(""), String::new()).await);
+    }
+
+    #[tokio::test]
+    async fn passwords_that_are_too_short_or_too_long_are_refused() {
+        assert!(matches!(hash(secret("12345")).await, Err(PasswordError::Length(5))));
+        assert!(matches!(hash(secret(&"x".repeat(73))).await, Err(PasswordError::Length(73))));
+    }
+
+    #[test]
+    fn a_password_that_is_not_base64_of_text_is_refused() {
+        assert_eq!(*decode("c2VjcmV0").unwrap(), "secret");
+        assert!(matches!(decode("not base64!"), Err(PasswordError::Encoding)));
+        assert!(matches!(decode("//79"), Err(PasswordError::Encoding)));
+    }
+}

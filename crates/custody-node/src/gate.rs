@@ -1,0 +1,167 @@
+//! What stands before every gRPC call: who calls, how it went, and the words for what is not there.
+
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+
+use axum::{
+    extract::{Request, State},
+    http::{
+        HeaderValue,
+        header::{AUTHORIZATION, CONTENT_TYPE},
+    },
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use custody_engine::{Engine, EngineError};
+use futures::FutureExt;
+use tonic::{Code, Status};
+use tracing::Instrument;
+
+use crate::{
+    auth::{Authenticator, Caller, Denied},
+    metrics::Metrics,
+    service::{CALLS, InBand},
+};
+
+/// The largest request, in bytes, as in Milvus.
+pub(crate) const LARGEST_REQUEST: usize = 64 * 1024 * 1024;
+/// The largest answer, in bytes.
+pub(crate) const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
+
+/// What a client is told when the node itself is at fault.
+pub(crate) const FAULT: &str = "the call ended in a fault of the node; it is logged";
+
+/// What the gate looks at.
+pub(crate) struct Gate {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) auth: Arc<Authenticator>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Gate {
+    /// Who calls. Of a sealed cluster a stranger learns that it is sealed, and those who are known learn why.
+    pub(crate) async fn admit(&self, credential: Option<HeaderValue>) -> Result<Caller, Status> {
+        let caller = self.auth.check(credential.as_ref()).await.map_err(|denied| {
+            self.metrics.denied(reason(&denied));
+            Status::new(denied.code(), denied.to_string())
+        })?;
+        let status = self.engine.cluster_zone().status();
+        if !status.is_usable() {
+            return Err(Status::unavailable(EngineError::Sealed(status).to_string()));
+        }
+        Ok(caller)
+    }
+}
+
+fn reason(denied: &Denied) -> &'static str {
+    match denied {
+        Denied::Missing => "missing",
+        Denied::Wrong => "wrong",
+        Denied::Throttled(_) => "throttled",
+        Denied::Busy => "busy",
+        Denied::Sealed => "sealed",
+        Denied::Unchecked => "unchecked",
+    }
+}
+
+/// Lets a gRPC call through, or not.
+pub(crate) async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let _in_flight = gate.metrics.begin();
+    let asked = call_name(request.uri().path());
+    let call = CALLS.iter().copied().find(|call| *call == asked);
+    // Taken out: nothing behind the gate needs the credential, so nothing can log it.
+    let credential = request.headers_mut().remove(AUTHORIZATION);
+    let response = match gate.admit(credential).await {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            let span = tracing::debug_span!("call", call = call.unwrap_or("other"));
+            AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span).await.unwrap_or_else(|_| {
+                tracing::error!(call = call.unwrap_or("other"), "a call ended in a fault of the node");
+                Status::internal(FAULT).into_http()
+            })
+        }
+        Err(status) => status.into_http(),
+    };
+    let response = in_our_words(response, &asked);
+    let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
+    let error = response.extensions().get::<InBand>().map(|error| error.0);
+    gate.metrics.answered(call, code, error, started.elapsed());
+    response
+}
+
+/// Whether a request is a gRPC call.
+pub(crate) fn is_grpc(request: &Request) -> bool {
+    let kind = request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("application/grpc"))
+}
+
+/// The last part of a call's path. It comes from the client, so that no more is kept of it than a name can have.
+fn call_name(path: &str) -> String {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    name.chars().filter(char::is_ascii_alphanumeric).take(64).collect()
+}
+
+/// Says what the libraries below say in words that help the reader.
+fn in_our_words(response: Response, call: &str) -> Response {
+    let Some(status) = Status::from_header_map(response.headers()) else { return response };
+    match status.code() {
+        Code::Unimplemented => not_implemented(call),
+        // Clients retry what is out of range; a request that is too large won't get smaller.
+        Code::OutOfRange if status.message().contains("message length too large") => {
+            let megabytes = LARGEST_REQUEST / (1024 * 1024);
+            Status::resource_exhausted(format!("the request is larger than {megabytes} MiB: send fewer rows at once"))
+                .into_http()
+        }
+        _ => response,
+    }
+}
+
+/// The answer to a call that Custody does not have.
+pub(crate) fn not_implemented(call: &str) -> Response {
+    Status::unimplemented(format!("{call} is not implemented by Custody")).into_http()
+}
+
+/// The answer to a gRPC call of another service.
+pub(crate) async fn unknown(request: Request) -> Response {
+    if is_grpc(&request) {
+        return not_implemented(&call_name(request.uri().path()));
+    }
+    (axum::http::StatusCode::NOT_FOUND, "not found\n").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_name_from_a_client_is_cut_to_what_a_name_can_have() {
+        assert_eq!(call_name("/milvus.proto.milvus.MilvusService/HybridSearch"), "HybridSearch");
+        assert_eq!(call_name("/x/%0aevil\nname"), "0aevilname");
+        assert_eq!(call_name(&format!("/x/{}", "a".repeat(1_000))).len(), 64);
+        assert_eq!(call_name("/"), "");
+    }
+
+    #[test]
+    fn an_unimplemented_call_is_named() {
+        let bare: Response = Status::unimplemented("Not yet implemented").into_http();
+        let response = in_our_words(bare, "HybridSearch");
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::Unimplemented);
+        assert_eq!(status.message(), "HybridSearch is not implemented by Custody");
+    }
+
+    #[test]
+    fn a_request_that_is_too_large_is_told_so_and_not_to_try_again() {
+        let bare: Response = Status::out_of_range("Error, decoded message length too large: found 9 bytes").into_http();
+        let status = Status::from_header_map(in_our_words(bare, "Insert").headers()).unwrap();
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert!(status.message().contains("64 MiB"));
+    }
+
+    #[test]
+    fn other_answers_stay_as_they_are() {
+        let bare: Response = Status::out_of_range("row 9").into_http();
+        let status = Status::from_header_map(in_our_words(bare, "Insert").headers()).unwrap();
+        assert_eq!((status.code(), status.message()), (Code::OutOfRange, "row 9"));
+    }
+}

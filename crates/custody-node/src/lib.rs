@@ -1,0 +1,22 @@
+//! The Milvus surface of one cluster: a gRPC adapter over the engine, with authentication, TLS, health and metrics.
+//!
+//! [`Node::serve`] serves an open engine. [`serve_sealed`] needs neither engine nor key: it holds the place of a node
+//! whose cluster is dark.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod auth;
+mod convert;
+mod errors;
+mod gate;
+mod metrics;
+mod node;
+mod sealed;
+mod server;
+mod service;
+
+pub use auth::AuthError;
+pub use metrics::MetricsError;
+pub use node::{Node, NodeError, NodeOptions};
+pub use sealed::serve_sealed;
+pub use server::{Tls, TlsError};

@@ -1,0 +1,144 @@
+//! The node: one cluster's engine, served to Milvus clients.
+
+use std::{future::Future, sync::Arc};
+
+use axum::{
+    Extension, Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use custody_engine::{Engine, EngineError};
+use milvus::proto::milvus::milvus_service_server::MilvusServiceServer;
+use zeroize::Zeroizing;
+
+use crate::{
+    auth::{AuthError, Authenticator},
+    gate::{self, Gate, LARGEST_ANSWER, LARGEST_REQUEST},
+    metrics::{Metrics, MetricsError},
+    server::{self, Limits, Peer, Tls},
+    service::Service,
+};
+
+/// The path of Milvus' service.
+const CALLS: &str = "/milvus.proto.milvus.MilvusService/{call}";
+
+/// How a node is served.
+#[derive(Default)]
+pub struct NodeOptions {
+    /// The password of the user `root`, used only if the cluster has no such user yet.
+    pub root_password: Option<Zeroizing<String>>,
+    /// Static tokens that may do everything.
+    pub api_keys: Vec<Zeroizing<String>>,
+    /// A certificate; without one connections are plain.
+    pub tls: Option<Tls>,
+}
+
+impl std::fmt::Debug for NodeOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NodeOptions")
+            .field("api_keys", &self.api_keys.len())
+            .field("tls", &self.tls)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A node that can't serve.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// Credentials can't be used.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The user `root` could not be made.
+    #[error("the user 'root' could not be created: {0}")]
+    Root(EngineError),
+    /// Metrics can't be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The listener failed.
+    #[error("the node can't listen: {0}")]
+    Listen(#[from] std::io::Error),
+}
+
+/// The Milvus surface of one cluster.
+#[derive(Debug)]
+pub struct Node;
+
+impl Node {
+    /// Serves the engine on a bound listener until `shutdown`: Milvus' gRPC, and over HTTP `/healthz`, `/readyz` and
+    /// `/metrics`. The engine stays open.
+    pub async fn serve(
+        engine: Arc<Engine>,
+        options: NodeOptions,
+        listener: std::net::TcpListener,
+        shutdown: impl Future<Output = ()> + Send,
+    ) -> Result<(), NodeError> {
+        let auth =
+            Arc::new(Authenticator::new(Arc::clone(&engine) as _, options.root_password, &options.api_keys).await?);
+        match auth.ensure_root().await {
+            // Root is made when it first signs in after the cluster is open again.
+            Ok(()) | Err(EngineError::Sealed(_)) => {}
+            Err(error) => return Err(NodeError::Root(error)),
+        }
+        let metrics = Arc::new(Metrics::new()?);
+        let connections = metrics.connections.clone();
+        let gate = Arc::new(Gate { engine, auth, metrics });
+        server::serve(listener, options.tls, router(gate), Limits::default(), Some(connections), shutdown).await?;
+        Ok(())
+    }
+}
+
+fn router(gate: Arc<Gate>) -> Router {
+    let service = Service::new(Arc::clone(&gate.engine), Arc::clone(&gate.auth));
+    let calls = MilvusServiceServer::new(service)
+        .max_decoding_message_size(LARGEST_REQUEST)
+        .max_encoding_message_size(LARGEST_ANSWER);
+    let calls =
+        Router::new().route_service(CALLS, calls).layer(middleware::from_fn_with_state(Arc::clone(&gate), gate::pass));
+    Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(gate)
+        .merge(calls)
+        .fallback(gate::unknown)
+}
+
+/// Whether the cluster can serve. Why it can't is for those alone who are known.
+async fn ready(State(gate): State<Arc<Gate>>, headers: HeaderMap) -> Response {
+    let status = gate.engine.cluster_zone().status();
+    if status.is_usable() {
+        return "ready\n".into_response();
+    }
+    let known = gate.auth.check(headers.get(header::AUTHORIZATION)).await.is_ok();
+    let reason = if known { format!("{}\n", EngineError::Sealed(status)) } else { "sealed\n".to_owned() };
+    (StatusCode::SERVICE_UNAVAILABLE, reason).into_response()
+}
+
+/// The figures; off loopback they need a credential.
+async fn metrics(
+    State(gate): State<Arc<Gate>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    if !peer.ip().to_canonical().is_loopback() {
+        let denied = gate.auth.check(headers.get(header::AUTHORIZATION)).await.err();
+        if let Some(denied) = denied {
+            let status = match denied.code() {
+                tonic::Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+                tonic::Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+                _ => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            return (status, "metrics need a credential: send it as 'Authorization: Bearer'\n").into_response();
+        }
+    }
+    match gate.metrics.render(&gate.engine).await {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be written out");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Connections: TCP and TLS, HTTP/1 and HTTP/2 on one port, and limits on all of them.
+
+use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+
+use axum::{Extension, Router};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto, graceful::GracefulShutdown},
+    service::TowerToHyperService,
+};
+use prometheus::IntGauge;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        self, ServerConfig,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    },
+};
+
+/// Calls at the same time on one connection.
+const MOST_STREAMS: u32 = 256;
+/// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_PATIENCE: Duration = Duration::from_secs(15);
+/// How long calls may go on after the node was asked to stop.
+const LAST_CALLS: Duration = Duration::from_secs(10);
+/// The largest head of a request, in bytes.
+const LARGEST_HEAD: u32 = 32 * 1024;
+/// HTTP/2 windows: rows come in megabytes, and a small window makes a round trip of every 64 KiB.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// The first bytes of an HTTP/2 connection.
+const HTTP2: &[u8; 3] = b"PRI";
+
+/// A server certificate and its key.
+#[derive(Clone)]
+pub struct Tls(Arc<ServerConfig>);
+
+/// A certificate or key that can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The certificate chain can't be read.
+    #[error("TLS: the certificate is not PEM: {0}")]
+    Certificate(rustls::pki_types::pem::Error),
+    /// There is none in the file.
+    #[error("TLS: the certificate's PEM holds no certificate")]
+    NoCertificate,
+    /// The key can't be read.
+    #[error("TLS: the private key is not PEM (PKCS #8, PKCS #1 or SEC1)")]
+    Key,
+    /// They do not fit each other, or are of a kind that is not supported.
+    #[error("TLS: the certificate and its key can't be used: {0}")]
+    Unusable(#[from] rustls::Error),
+}
+
+impl Tls {
+    /// Reads a certificate chain and its key from PEM.
+    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let chain: Vec<_> =
+            CertificateDer::pem_slice_iter(certificates).collect::<Result<_, _>>().map_err(TlsError::Certificate)?;
+        if chain.is_empty() {
+            return Err(TlsError::NoCertificate);
+        }
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Key)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self(Arc::new(config)))
+    }
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls(..)")
+    }
+}
+
+/// What a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Connections at the same time; further ones wait in the listener's queue.
+    pub(crate) connections: usize,
+    /// How long a client may take for the TLS handshake, the first bytes, and the head of a request.
+    pub(crate) patience: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 2_048, patience: Duration::from_secs(10) }
+    }
+}
+
+/// The client's address, for the handlers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Serves a router until `shutdown`, then gives calls a little time to end.
+pub(crate) async fn serve(
+    listener: std::net::TcpListener,
+    tls: Option<Tls>,
+    router: Router,
+    limits: Limits,
+    connections: Option<IntGauge>,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let acceptor = tls.map(|tls| TlsAcceptor::from(tls.0));
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let graceful = Arc::new(GracefulShutdown::new());
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let next = async {
+            // A closed semaphore would have no permits; this one is never closed.
+            let slot = Arc::clone(&slots).acquire_owned().await.ok();
+            (slot, listener.accept().await)
+        };
+        let (slot, accepted) = tokio::select! {
+            () = &mut shutdown => break,
+            next = next => next,
+        };
+        let (Some(slot), Ok((stream, peer))) = (slot, accepted) else {
+            // Out of file descriptors, or a client that left: neither is mended by trying at once.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let connection = Connection {
+            router: router.clone().layer(Extension(Peer(peer))),
+            patience: limits.patience,
+            graceful: Arc::downgrade(&graceful),
+            _slot: slot,
+            _open: connections.as_ref().map(Open::new),
+        };
+        tokio::spawn(connection.serve(stream, acceptor.clone()));
+    }
+    drop(listener);
+    if let Ok(graceful) = Arc::try_unwrap(graceful) {
+        // What does not end in time is cut off when the runtime or the process ends.
+        drop(timeout(LAST_CALLS, graceful.shutdown()).await);
+    }
+    Ok(())
+}
+
+/// Counts an open connection.
+struct Open(IntGauge);
+
+impl Open {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+struct Connection {
+    router: Router,
+    patience: Duration,
+    graceful: std::sync::Weak<GracefulShutdown>,
+    _slot: OwnedSemaphorePermit,
+    _open: Option<Open>,
+}
+
+impl Connection {
+    async fn serve(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
+        // Small answers must not wait for more to send.
+        if stream.set_nodelay(true).is_err() {
+            return;
+        }
+        match acceptor {
+            None => {
+                if let Ok(Some(http2)) = timeout(self.patience, begins_with_http2(&stream)).await {
+                    self.speak(stream, http2).await;
+                }
+            }
+            Some(acceptor) => {
+                if let Ok(Ok(stream)) = timeout(self.patience, acceptor.accept(stream)).await {
+                    let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    self.speak(stream, http2).await;
+                }
+            }
+        }
+    }
+
+    async fn speak(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, http2: bool) {
+        let mut builder = auto::Builder::new(TokioExecutor::new());
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.patience).max_buf_size(64 * 1024);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_PATIENCE)
+            .max_concurrent_streams(MOST_STREAMS)
+            .max_header_list_size(LARGEST_HEAD)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
+        let service = TowerToHyperService::new(self.router.clone());
+        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let Some(graceful) = self.graceful.upgrade() else { return };
+        let watched = graceful.watch(connection);
+        drop(graceful);
+        // A client that breaks off is everyday business.
+        if let Err(error) = watched.await {
+            tracing::debug!(%error, "a connection ended badly");
+        }
+    }
+}
+
+/// Whether the client speaks HTTP/2, told by its first bytes; `None` if it leaves before it sent any.
+async fn begins_with_http2(stream: &TcpStream) -> Option<bool> {
+    let mut first = [0; HTTP2.len()];
+    loop {
+        let seen = stream.peek(&mut first).await.ok()?;
+        match seen {
+            0 => return None,
+            _ if first[..seen] != HTTP2[..seen] => return Some(false),
+            seen if seen == HTTP2.len() => return Some(true),
+            // The rest is on its way; `peek` would return the same at once.
+            _ => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

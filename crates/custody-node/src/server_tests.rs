@@ -1,0 +1,139 @@
+use std::{io::ErrorKind, net::SocketAddr, time::Instant};
+
+use axum::routing::get;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+use super::*;
+
+struct Running {
+    address: SocketAddr,
+    stop: oneshot::Sender<()>,
+    served: JoinHandle<std::io::Result<()>>,
+    open: IntGauge,
+}
+
+fn start(limits: Limits) -> Running {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/", get(|| async { "hello" })).route(
+        "/slow",
+        get(|| async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            "done"
+        }),
+    );
+    let open = IntGauge::new("open", "open").unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let connections = Some(open.clone());
+    let served = tokio::spawn(serve(listener, None, router, limits, connections, async {
+        drop(stopped.await);
+    }));
+    Running { address, stop, served, open }
+}
+
+fn impatient() -> Limits {
+    Limits { patience: Duration::from_millis(200), ..Limits::default() }
+}
+
+async fn get_path(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Reads until the server closes.
+async fn closed(stream: &mut TcpStream) -> Duration {
+    let started = Instant::now();
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest).await {
+        Ok(_) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+    }
+    started.elapsed()
+}
+
+#[tokio::test]
+async fn http1_is_served() {
+    let running = start(Limits::default());
+    assert!(get_path(running.address, "/").await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed() {
+    let running = start(impatient());
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    assert!(closed(&mut stream).await < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_head_that_never_ends_is_closed() {
+    let running = start(impatient());
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+    assert!(closed(&mut stream).await < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn half_a_greeting_of_http2_is_closed() {
+    let running = start(impatient());
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    stream.write_all(b"PR").await.unwrap();
+    assert!(closed(&mut stream).await < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_greeting_in_pieces_is_still_http2() {
+    let running = start(Limits::default());
+    let mut stream = TcpStream::connect(running.address).await.unwrap();
+    for piece in [&b"P"[..], b"RI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+        stream.write_all(piece).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    assert_eq!(head[3], 4, "a SETTINGS frame");
+}
+
+#[tokio::test]
+async fn beyond_the_limit_a_connection_waits_until_another_ends() {
+    let running = start(Limits { connections: 1, ..Limits::default() });
+    let first = TcpStream::connect(running.address).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let second = tokio::spawn(get_path(running.address, "/"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!second.is_finished());
+    assert_eq!(running.open.get(), 1);
+    drop(first);
+    assert!(second.await.unwrap().ends_with("hello"));
+}
+
+#[tokio::test]
+async fn calls_under_way_end_before_the_server_does() {
+    let running = start(Limits::default());
+    let slow = tokio::spawn(get_path(running.address, "/slow"));
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    running.stop.send(()).unwrap();
+    running.served.await.unwrap().unwrap();
+    assert!(slow.await.unwrap().ends_with("done"));
+    assert!(TcpStream::connect(running.address).await.is_err());
+    assert_eq!(running.open.get(), 0);
+}
+
+#[test]
+fn certificates_and_keys_that_are_none_are_refused() {
+    let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+    assert!(Tls::from_pem(certificate.as_bytes(), key.as_bytes()).is_ok());
+    assert!(matches!(Tls::from_pem(b"", key.as_bytes()), Err(TlsError::NoCertificate)));
+    assert!(matches!(Tls::from_pem(certificate.as_bytes(), b"not a key"), Err(TlsError::Key)));
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = other.signing_key.serialize_pem();
+    assert!(matches!(Tls::from_pem(certificate.as_bytes(), other.as_bytes()), Err(TlsError::Unusable(_))));
+}
