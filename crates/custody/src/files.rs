@@ -1,0 +1,110 @@
+//! `custody inspect` and `custody verify`: looking at what is stored.
+
+use std::{io::Write, path::PathBuf, sync::Arc};
+
+use clap::Args;
+use custody_store::{SealedStore, SealedZones, ZoneId, ZonesError};
+use futures::TryStreamExt;
+use object_store::path::Path;
+
+use crate::{
+    Failure,
+    config::{Flags, Settings},
+    root_keys::{self, KeyArgs},
+    storage::Storage,
+};
+
+/// `custody inspect`.
+#[derive(Args)]
+pub(crate) struct InspectArgs {
+    /// A sealed file.
+    file: PathBuf,
+}
+
+/// `custody verify`.
+#[derive(Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// Only what lies under this prefix of the cluster.
+    #[arg(default_value = "")]
+    prefix: String,
+}
+
+/// Prints what a sealed file's header says. Nothing of it is proven: that takes the zone's key.
+pub(crate) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
+    use std::io::Read;
+    let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", args.file.display());
+    let file = std::fs::File::open(&args.file).map_err(|error| fail(&error))?;
+    let length = file.metadata().map_err(|error| fail(&error))?.len();
+    let mut first = Vec::new();
+    file.take(custody_store::INSPECTED as u64).read_to_end(&mut first).map_err(|error| fail(&error))?;
+    let info = custody_store::inspect(&first, length).map_err(|error| fail(&error))?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "format version    {}", info.format)?;
+    writeln!(out, "suite             {:?}", info.suite)?;
+    writeln!(out, "chunk size        {} bytes", info.chunk_size)?;
+    writeln!(out, "zone              {}", info.zone)?;
+    writeln!(out, "zone key version  {}", info.key_version)?;
+    writeln!(out, "file id           {}", info.file_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>())?;
+    writeln!(out, "sealed length     {} bytes", info.sealed_len)?;
+    writeln!(out, "plain length      {} bytes in {} chunks", info.plain_len, info.chunks)?;
+    writeln!(out, "not authenticated: custody verify opens every file with its key")?;
+    Ok(())
+}
+
+/// Opens and authenticates every file of a cluster, and names the ones that do not open.
+pub(crate) async fn verify(args: VerifyArgs) -> Result<(), Failure> {
+    let settings = Settings::load(&args.flags)?;
+    let root_key = args.keys.root_key()?.ok_or("an unencrypted cluster has nothing to authenticate")?;
+    let store = Storage::parse(&settings.storage_url())?.cluster(&args.keys.cluster_id, false)?;
+    let store = store.ok_or("there is no cluster of this id in the storage")?;
+    let kms = root_keys::providers(&settings, &args.keys)?;
+    let keyring = root_keys::keyring(&settings, &args.keys, root_key, kms, Arc::clone(&store))?;
+    let zones = SealedZones::new(store, keyring, args.keys.cluster_id.clone());
+    let mut out = std::io::stdout().lock();
+    let (mut files, mut bytes, mut bad) = (0_u64, 0_u64, 0_u64);
+    for zone in zones.list().await? {
+        let sealed = open(&zones, zone, &args.keys.tenant_key).await?;
+        let prefix = Path::parse(&args.prefix)?;
+        let root = Path::from_iter(["zones", &zone.to_string()]);
+        if !args.prefix.is_empty() && !(prefix.prefix_matches(&root) || root.prefix_matches(&prefix)) {
+            continue;
+        }
+        let within = (!args.prefix.is_empty() && prefix.prefix_matches(&root)).then_some(&prefix);
+        let mut findings = sealed.verify_all(within);
+        while let Some(finding) = findings.try_next().await? {
+            files += 1;
+            match finding.result {
+                Ok(length) => bytes += length,
+                Err(error) => {
+                    bad += 1;
+                    writeln!(out, "BAD  {}: {error}", finding.path)?;
+                }
+            }
+        }
+    }
+    writeln!(out, "{files} files, {bytes} bytes of plaintext authenticated, {bad} bad")?;
+    if bad > 0 { Err(format!("{bad} files do not open").into()) } else { Ok(()) }
+}
+
+/// Opens a zone under the cluster's key or, if its keyring names another, under one of the tenants' keys.
+async fn open(zones: &SealedZones, zone: ZoneId, tenants: &[String]) -> Result<SealedStore, Failure> {
+    let mut refused = None;
+    for key in std::iter::once(None).chain(tenants.iter().map(|key| Some(key.as_str()))) {
+        match zones.open_sealed(zone, key).await {
+            Ok(store) => {
+                let status = store.zone().status();
+                if status.is_usable() {
+                    return Ok(store);
+                }
+                return Err(format!("zone {zone}: {status}").into());
+            }
+            Err(ZonesError::Misconfigured(why)) => refused = Some(why),
+            Err(error) => return Err(format!("zone {zone}: {error}").into()),
+        }
+    }
+    Err(format!("zone {zone}: {}", refused.unwrap_or_default()).into())
+}

@@ -1,0 +1,42 @@
+//! Logs: text or JSON on standard error, and never more than INFO from code that is not ours.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::{Failure, config::Settings};
+
+/// Targets of our own crates. All others are capped (rule 16): at TRACE the AWS SDK prints request bodies, among them
+/// the plaintext of a zone key.
+const OURS: &str = "custody";
+
+/// Starts logging.
+pub(crate) fn start(settings: &Settings) -> Result<(), Failure> {
+    let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| settings.log.clone());
+    let filter = EnvFilter::try_new(&directives).map_err(|error| format!("log filter: {error}"))?;
+    let capped = tracing_subscriber::filter::filter_fn(|event| may_log(event.target(), *event.level()));
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let lines = if settings.log_json { lines.json().boxed() } else { lines.boxed() };
+    tracing_subscriber::registry().with(lines.with_filter(filter).with_filter(capped)).init();
+    Ok(())
+}
+
+fn may_log(target: &str, level: tracing::Level) -> bool {
+    target.starts_with(OURS) || level <= tracing::Level::INFO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tracing::Level;
+
+    #[test]
+    fn code_that_is_not_ours_never_logs_below_info() {
+        for target in ["aws_smithy_runtime::client", "hyper", "h2::codec", "tonic", "rustls", "slatedb::db"] {
+            assert!(!may_log(target, Level::TRACE) && !may_log(target, Level::DEBUG), "{target}");
+            assert!(may_log(target, Level::INFO) && may_log(target, Level::ERROR), "{target}");
+        }
+        assert!(may_log("custody_node::service", Level::TRACE));
+    }
+}

@@ -1,0 +1,79 @@
+//! `custody`: the command line. It reads the settings, names the adapters, and wires the crates together.
+
+mod config;
+mod demo;
+mod files;
+mod handover;
+mod harden;
+mod kms;
+mod logging;
+mod node;
+mod root_keys;
+mod sealed;
+mod storage;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use config::{Flags, Settings};
+
+/// A Milvus-compatible vector database whose data only your own KMS key can open.
+#[derive(Parser)]
+#[command(name = "custody", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The whole story on this machine, with no account anywhere: a key, an encrypted cluster, real data, a revocation.
+    Demo(demo::DemoArgs),
+    /// Serve one cluster to Milvus clients.
+    Node(node::NodeArgs),
+    /// Keys of the local development KMS.
+    Kms(kms::KmsArgs),
+    /// Show a sealed file's header. Needs no key.
+    Inspect(files::InspectArgs),
+    /// Open and authenticate every file of a cluster.
+    Verify(files::VerifyArgs),
+    /// Print the settings in force, secrets left out.
+    Config {
+        #[command(flatten)]
+        flags: Flags,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("custody: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a command ends with when it fails: a message for people.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Demo(args) => runtime()?.block_on(demo::run(args)),
+        Command::Node(args) => {
+            let settings = Settings::load(&args.flags)?;
+            logging::start(&settings)?;
+            runtime()?.block_on(node::run(settings, &args))
+        }
+        Command::Kms(args) => kms::run(&args),
+        Command::Inspect(args) => files::inspect(&args),
+        Command::Verify(args) => runtime()?.block_on(files::verify(args)),
+        Command::Config { flags } => config::print(&Settings::load(&flags)?),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

@@ -1,0 +1,171 @@
+//! `custody node`: one cluster, served to Milvus clients.
+
+use std::{net::TcpListener, path::Path, sync::Arc};
+
+use clap::Args;
+use custody_engine::Engine;
+use custody_keyring::Keyring;
+use custody_node::{Node, NodeOptions, Tls};
+use custody_store::{PlainZones, SealedZones, Zones};
+use futures::TryStreamExt;
+use object_store::ObjectStore;
+use zeroize::Zeroizing;
+
+use crate::{
+    Failure,
+    config::{Flags, Settings},
+    handover, harden,
+    root_keys::{self, KeyArgs},
+    sealed,
+    storage::Storage,
+};
+
+/// `custody node`.
+#[derive(Args)]
+pub(crate) struct NodeArgs {
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+    #[command(flatten)]
+    pub(crate) keys: KeyArgs,
+}
+
+/// Serves until Ctrl-C, SIGTERM, or the cluster's data is taken over by another process.
+pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failure> {
+    if !args.keys.unencrypted {
+        harden::harden(settings.allow_swap)?;
+    }
+    let listener = handover::listener(settings.listen)?;
+    if let Some(reason) = handover::sealed_reason() {
+        return sealed::serve(&settings, &args.keys, listener, &reason).await;
+    }
+    let cluster = open(&settings, &args.keys).await?;
+    let options = NodeOptions {
+        root_password: settings.root_password()?.or_else(|| cluster.made_password.clone()).map(Zeroizing::new),
+        api_keys: settings.api_key.iter().cloned().map(Zeroizing::new).collect(),
+        tls: tls(&settings)?,
+    };
+    let end = serve(&cluster, options, &listener).await;
+    match end {
+        End::Sealed(reason) => Err(handover::become_sealed(&listener, &reason)),
+        End::Stopped(result) => {
+            cluster.engine.close().await;
+            result
+        }
+    }
+}
+
+/// A cluster that is open.
+struct Cluster {
+    engine: Arc<Engine>,
+    /// Held so that the leases are renewed.
+    _keyring: Option<Arc<Keyring>>,
+    /// The password made for `root` if the cluster is new and none was given.
+    made_password: Option<String>,
+}
+
+/// Why serving ended.
+enum End {
+    /// The cluster's own zone was sealed: this image must go.
+    Sealed(String),
+    Stopped(Result<(), Failure>),
+}
+
+async fn serve(cluster: &Cluster, options: NodeOptions, listener: &TcpListener) -> End {
+    let socket = match listener.try_clone() {
+        Ok(socket) => socket,
+        Err(error) => return End::Stopped(Err(error.into())),
+    };
+    let zone = cluster.engine.cluster_zone();
+    let mut status = zone.subscribe();
+    tokio::select! {
+        served = Node::serve(Arc::clone(&cluster.engine), options, socket, stop_signal()) => {
+            End::Stopped(served.map_err(Into::into))
+        }
+        // The keyring lives as long as this process: the channel can't close before.
+        _ = status.wait_for(|status| !status.is_usable()) => End::Sealed(zone.status().to_string()),
+        () = cluster.engine.fenced() => End::Stopped(Err(
+            "another process has opened this cluster's data and this one was fenced out: run one node per cluster".into(),
+        )),
+    }
+}
+
+/// Opens the cluster, or makes it where the storage holds nothing under its id. On failure nothing new is left behind.
+async fn open(settings: &Settings, args: &KeyArgs) -> Result<Cluster, Failure> {
+    let fresh = is_empty(settings, args).await?;
+    let Some(root_key) = args.root_key()? else {
+        let zones: Arc<dyn Zones> = Arc::new(PlainZones::new(store(settings, args)?));
+        return start(settings, zones, None, fresh).await;
+    };
+    let kms = root_keys::providers(settings, args)?;
+    if fresh {
+        // Before the first file: a key that doesn't work must leave nothing behind.
+        root_keys::probe(&*kms, &root_key, &args.cluster_id).await?;
+    }
+    let store = store(settings, args)?;
+    let keyring = root_keys::keyring(settings, args, root_key, kms, Arc::clone(&store))?;
+    let zones = SealedZones::new(store, Arc::clone(&keyring), args.cluster_id.clone());
+    start(settings, Arc::new(zones), Some(keyring), fresh).await
+}
+
+async fn start(
+    settings: &Settings,
+    zones: Arc<dyn Zones>,
+    keyring: Option<Arc<Keyring>>,
+    fresh: bool,
+) -> Result<Cluster, Failure> {
+    let engine = if fresh { Engine::create(zones).await? } else { Engine::open(zones).await? };
+    let needs_password = engine.list_users().is_empty() && settings.root_password()?.is_none();
+    let made_password = if needs_password { Some(make_password(&settings.data_dir)?) } else { None };
+    Ok(Cluster { engine, _keyring: keyring, made_password })
+}
+
+fn store(settings: &Settings, args: &KeyArgs) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let store = Storage::parse(&settings.storage_url())?.cluster(&args.cluster_id, true)?;
+    store.ok_or_else(|| "the storage's directory could not be made".into())
+}
+
+/// Whether the storage holds nothing under the cluster's id.
+async fn is_empty(settings: &Settings, args: &KeyArgs) -> Result<bool, Failure> {
+    match Storage::parse(&settings.storage_url())?.cluster(&args.cluster_id, false)? {
+        Some(store) => Ok(store.list(None).try_next().await?.is_none()),
+        None => Ok(true),
+    }
+}
+
+pub(crate) fn tls(settings: &Settings) -> Result<Option<Tls>, Failure> {
+    let (Some(cert), Some(key)) = (&settings.tls_cert, &settings.tls_key) else { return Ok(None) };
+    let read = |file: &Path| std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()));
+    Ok(Some(Tls::from_pem(&read(cert)?, &read(key)?)?))
+}
+
+/// Makes a password for `root`, and leaves it in a file that only the owner can read; never in a log.
+fn make_password(data_dir: &Path) -> Result<String, Failure> {
+    use std::{io::Write, os::unix::fs::OpenOptionsExt};
+    let password = custody_seal::ZoneId::random()?.to_string();
+    let file = data_dir.join("root-password");
+    std::fs::create_dir_all(data_dir)?;
+    let mut open = std::fs::OpenOptions::new();
+    let opened = open.write(true).create(true).truncate(true).mode(0o600).open(&file);
+    let mut opened = opened.map_err(|error| format!("{}: {error}", file.display()))?;
+    writeln!(opened, "{password}")?;
+    tracing::info!(file = %file.display(), "a password was made for the user root; it is in this file");
+    Ok(password)
+}
+
+/// Completes on Ctrl-C or SIGTERM.
+pub(crate) async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut terminated) => drop(terminated.recv().await),
+            Err(error) => {
+                tracing::warn!(%error, "SIGTERM can't be awaited");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}

@@ -1,0 +1,57 @@
+//! The keyless stub: what a node becomes while its cluster's root key is refused or out of reach. It holds no zone key and
+//! no row; it keeps the address, says "sealed", and looks every check interval whether it may become the node again.
+
+use std::net::TcpListener;
+
+use custody_store::ZoneId;
+use tokio::sync::watch;
+
+use crate::{
+    Failure,
+    config::Settings,
+    handover,
+    node::stop_signal,
+    root_keys::{self, KeyArgs},
+    storage::Storage,
+};
+
+/// Serves "sealed" until the key is back, or until stopped.
+pub(crate) async fn serve(
+    settings: &Settings,
+    args: &KeyArgs,
+    listener: TcpListener,
+    reason: &str,
+) -> Result<(), Failure> {
+    tracing::warn!(reason, "sealed: this process holds no key and no data until the root key is available again");
+    let (tell, reasons) = watch::channel(reason.to_owned());
+    let socket = listener.try_clone()?;
+    let tls = crate::node::tls(settings)?;
+    tokio::select! {
+        served = custody_node::serve_sealed(socket, reasons, tls, stop_signal()) => Ok(served?),
+        waited = wait_for_key(settings, args, &tell) => {
+            waited?;
+            tracing::info!("the root key is available again");
+            Err(handover::become_node(&listener))
+        }
+    }
+}
+
+/// Returns once the cluster's zone key can be unwrapped again.
+async fn wait_for_key(settings: &Settings, args: &KeyArgs, tell: &watch::Sender<String>) -> Result<(), Failure> {
+    let root_key = args.root_key()?.ok_or("an unencrypted cluster can't be sealed")?;
+    let kms = root_keys::providers(settings, args)?;
+    let store = Storage::parse(&settings.storage_url())?.cluster(&args.cluster_id, false)?;
+    let store = store.ok_or("the cluster's storage is gone")?;
+    let keyring = root_keys::keyring(settings, args, root_key, kms, store)?;
+    // The keyring looks every check interval by itself. What it unwraps in the end is gone with this image.
+    let zone = keyring.open_zone(ZoneId::CLUSTER, None).await?;
+    let mut statuses = zone.subscribe();
+    loop {
+        let status = zone.status();
+        if status.is_usable() {
+            return Ok(());
+        }
+        tell.send_replace(status.to_string());
+        statuses.changed().await?;
+    }
+}

@@ -1,0 +1,134 @@
+//! A `custody node` of the tests' own: real program, real files, a key of the local development KMS.
+
+use std::{
+    error::Error,
+    fs::File,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use milvus::v2::prelude::{ClientV2, ConnectConfig};
+
+/// What a test ends with when it fails.
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_custody");
+const PASSWORD: &str = "correct-horse-battery-staple";
+/// How long anything may take that takes seconds on a machine of its own.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// A node and its directory; the process ends when this is dropped.
+pub(crate) struct Node {
+    directory: tempfile::TempDir,
+    port: u16,
+    key_arn: String,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// Makes a key and an encrypted cluster under it, and serves it.
+    pub(crate) fn start() -> Result<Self, Failure> {
+        let directory = tempfile::tempdir()?;
+        let key_arn = kms(directory.path(), &["create-key"])?.trim().to_owned();
+        // Free now; it stays this node's over restarts.
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let mut node = Self { directory, port, key_arn, child: None };
+        node.spawn()?;
+        Ok(node)
+    }
+
+    fn spawn(&mut self) -> Result<(), Failure> {
+        let log = File::options().create(true).append(true).open(self.log())?;
+        let child = Command::new(PROGRAM)
+            .args(["node", "--cluster-id", "in01-rust-sdk", "--key-arn", &self.key_arn])
+            .args(["--listen", &format!("127.0.0.1:{}", self.port), "--key-check-interval", "1s", "--allow-swap"])
+            .arg("--data-dir")
+            .arg(self.directory.path())
+            .env("CUSTODY_ROOT_PASSWORD", PASSWORD)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()?;
+        self.child = Some(child);
+        self.wait_for_status(200)
+    }
+
+    /// Waits until `/readyz` answers with a status.
+    pub(crate) fn wait_for_status(&mut self, status: u16) -> Result<(), Failure> {
+        let began = Instant::now();
+        while ready_status(self.port).ok() != Some(status) {
+            let child = self.child.as_mut().ok_or("the node does not run")?;
+            if let Some(code) = child.try_wait()? {
+                return Err(format!("the node ended ({code}): {}", std::fs::read_to_string(self.log())?).into());
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(format!("no status {status}: {}", std::fs::read_to_string(self.log())?).into());
+            }
+            sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// kill -9, and a new process on the same data.
+    pub(crate) fn kill_and_restart(&mut self) -> Result<(), Failure> {
+        self.kill()?;
+        self.spawn()
+    }
+
+    fn kill(&mut self) -> Result<(), Failure> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// A connection as root.
+    pub(crate) async fn client(&self) -> Result<ClientV2, Failure> {
+        self.client_with(&format!("root:{PASSWORD}")).await
+    }
+
+    /// A connection with a token.
+    pub(crate) async fn client_with(&self, token: &str) -> Result<ClientV2, Failure> {
+        let config = ConnectConfig::new().uri(format!("http://127.0.0.1:{}", self.port)).token(token);
+        Ok(ClientV2::new(&config).await?)
+    }
+
+    /// Runs `custody kms COMMAND` on the cluster's key.
+    pub(crate) fn key(&self, command: &str) -> Result<(), Failure> {
+        kms(self.directory.path(), &[command, &self.key_arn]).map(drop)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.directory.path().join("node.log")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // Where it fails the process has ended already.
+        self.kill().ok();
+    }
+}
+
+fn kms(data_dir: &Path, command: &[&str]) -> Result<String, Failure> {
+    let output = Command::new(PROGRAM).arg("kms").arg("--data-dir").arg(data_dir).args(command).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn ready_status(port: u16) -> Result<u16, Failure> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).ok_or("no answer")?;
+    Ok(status.parse()?)
+}
