@@ -1,0 +1,69 @@
+"""Fixtures: nodes that end with their test, and whose output is shown when it fails."""
+
+import logging
+import pathlib
+
+import pytest
+
+from helpers.aws import Customer, stand_in
+from helpers.kms import LocalKms
+from helpers.node import Node
+
+# The client logs every refusal with a traceback, and most tests are about refusals.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == "call" and report.failed:
+        for node in getattr(item, "custody_nodes", []):
+            report.sections.append((f"output of the node {node.cluster_id}", node.output()))
+    return report
+
+
+@pytest.fixture
+def make_node(request, tmp_path):
+    """Makes nodes; those still running when the test ends are killed."""
+    nodes: list[Node] = []
+    request.node.custody_nodes = nodes
+
+    def make(name: str = "node", *, directory: pathlib.Path | None = None, **more) -> Node:
+        node = Node(directory or tmp_path / name, **more)
+        nodes.append(node)
+        return node
+
+    yield make
+    for node in nodes:
+        node.close_clients()
+        node.kill()
+
+
+@pytest.fixture
+def local_kms(tmp_path) -> LocalKms:
+    """The local KMS of the node named `node`."""
+    return LocalKms(tmp_path / "node" / "data")
+
+
+@pytest.fixture
+def encrypted_node(make_node, local_kms) -> Node:
+    """A running node with an encrypted cluster under a key of the local KMS."""
+    return make_node(key_arn=local_kms.create_key()).start()
+
+
+@pytest.fixture
+def plain_node(make_node) -> Node:
+    """A running node with an unencrypted cluster."""
+    return make_node().start()
+
+
+@pytest.fixture(scope="session")
+def aws_endpoint(tmp_path_factory) -> str:
+    with stand_in(tmp_path_factory.mktemp("aws")) as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def customer(aws_endpoint) -> Customer:
+    """A customer with a role and a key, set up as our instructions say."""
+    return Customer(aws_endpoint)

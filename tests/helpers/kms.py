@@ -1,0 +1,38 @@
+"""The local development KMS, driven by `custody kms`."""
+
+import pathlib
+
+from .program import custody
+
+
+class LocalKms:
+    """Keys in a file of the data directory."""
+
+    def __init__(self, data_dir: pathlib.Path):
+        self.data_dir = data_dir
+
+    def run(self, *command: str) -> str:
+        """Runs a command; it must succeed."""
+        done = custody("kms", "--data-dir", self.data_dir, *command)
+        assert done.returncode == 0, f"custody kms {' '.join(command)}: {done.stderr}"
+        return done.stdout
+
+    def refused(self, *command: str) -> str:
+        """Runs a command; it must fail. Returns why."""
+        done = custody("kms", "--data-dir", self.data_dir, *command)
+        assert done.returncode != 0, f"custody kms {' '.join(command)} was not refused: {done.stdout}"
+        return done.stderr
+
+    def create_key(self) -> str:
+        """Makes a key and returns its ARN."""
+        return self.run("create-key").strip()
+
+    def disable(self, arn: str) -> None:
+        self.run("disable", arn)
+
+    def enable(self, arn: str) -> None:
+        self.run("enable", arn)
+
+    def states(self) -> dict[str, str]:
+        """Each key's state."""
+        return dict(line.split(maxsplit=1) for line in self.run("list").splitlines())

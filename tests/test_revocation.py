@@ -1,0 +1,263 @@
+"""Revoking a key darkens what lies under it within two check intervals, and only that; giving it back mends all."""
+
+import os
+import struct
+import time
+
+import pytest
+from pymilvus import MilvusClient
+
+from helpers.kms import LocalKms
+from helpers.node import Node, files_under
+from helpers.raw import Raw
+
+INTERVAL = 1.0
+# What the machine's scheduler may add, and starting the program anew.
+DARK_SLACK = 0.5
+BACK_SLACK = 3.0
+DIM = 16
+# Distinctive, and exact in 32 bits.
+CANARY = [1234.5625 + number / 64 for number in range(DIM)]
+
+
+def fill(client: MilvusClient, collection: str = "points", rows: int = 200) -> None:
+    client.create_collection(collection, dimension=DIM, metric_type="L2")
+    batch = [{"id": number, "vector": [float(number)] * DIM} for number in range(rows)]
+    batch[0]["vector"] = CANARY
+    client.insert(collection, batch)
+
+
+def count(client: MilvusClient, collection: str = "points") -> int:
+    return client.query(collection, filter="", output_fields=["count(*)"])[0]["count(*)"]
+
+
+def seconds_until_dark(raw: Raw, began: float) -> float:
+    """When the last call was granted, counted from `began`; returns once none is for two intervals."""
+    last_granted = 0.0
+    while True:
+        asked = time.monotonic()
+        if raw.query() is None:
+            last_granted = asked - began
+        elif asked - began > last_granted + 2 * INTERVAL + DARK_SLACK:
+            return last_granted
+        assert asked - began < 60, "the data did not go dark"
+        time.sleep(0.01)
+
+
+def seconds_until_back(raw: Raw, began: float) -> float:
+    """When the first call was granted, counted from `began`."""
+    while (reason := raw.query()) is not None:
+        assert time.monotonic() - began < 60, f"the data did not come back: {reason}"
+        time.sleep(0.01)
+    return time.monotonic() - began
+
+
+def assert_all_dark(raw: Raw, *reasons: str) -> None:
+    """Every data call is refused with UNAVAILABLE and the reason."""
+    for call, answer in raw.every_data_call().items():
+        assert answer is not None, f"{call} was granted"
+        assert answer.startswith("UNAVAILABLE"), f"{call}: {answer}"
+        for reason in ("sealed", *reasons):
+            assert reason in answer.lower(), f"{call} does not name '{reason}': {answer}"
+
+
+def assert_all_light(raw: Raw) -> None:
+    refusals = {call: answer for call, answer in raw.every_data_call().items() if answer is not None}
+    assert refusals == {}
+
+
+@pytest.fixture
+def raw(encrypted_node):
+    """Calls on a collection of an encrypted cluster."""
+    fill(encrypted_node.client())
+    raw = Raw(encrypted_node, "points", DIM)
+    yield raw
+    raw.close()
+
+
+def test_a_revoked_key_darkens_its_cluster_within_two_intervals_and_gives_all_back(encrypted_node, local_kms, raw):
+    node = encrypted_node
+    pid = node.pid
+    assert_all_light(raw)
+    node.close_clients()
+
+    began = time.monotonic()
+    local_kms.disable(node.key_arn)
+    dark = seconds_until_dark(raw, began)
+    print(f"dark after {dark:.2f} s")
+    assert dark <= 2 * INTERVAL + DARK_SLACK
+    assert_all_dark(raw, "disabled")
+    assert node.http("/healthz")[0] == 200, "the process is well, only sealed"
+    assert node.http("/readyz")[0] == 503
+    time.sleep(3 * INTERVAL)
+    assert_all_dark(raw, "disabled")
+
+    began = time.monotonic()
+    local_kms.enable(node.key_arn)
+    back = seconds_until_back(raw, began)
+    print(f"back after {back:.2f} s")
+    assert back <= 2 * INTERVAL + BACK_SLACK
+    assert_all_light(raw)
+    assert node.http("/readyz")[0] == 200
+    assert node.process.poll() is None and node.pid == pid, "nobody restarted the node"
+    client = node.client()
+    assert count(client) == 200
+    hits = client.search("points", data=[CANARY], limit=1, output_fields=["vector"])[0]
+    assert (hits[0]["id"], hits[0]["distance"], list(hits[0]["entity"]["vector"])) == (0, 0, CANARY)
+
+
+def test_a_key_that_is_pending_deletion_darkens_its_cluster_too(encrypted_node, local_kms, raw):
+    encrypted_node.close_clients()
+    local_kms.run("schedule-deletion", encrypted_node.key_arn)
+    seconds_until_dark(raw, time.monotonic())
+    assert_all_dark(raw, "deletion")
+    local_kms.run("cancel-deletion", encrypted_node.key_arn)
+    local_kms.enable(encrypted_node.key_arn)
+    seconds_until_back(raw, time.monotonic())
+    assert_all_light(raw)
+
+
+def test_a_stranger_learns_of_a_sealed_cluster_only_that_it_is_sealed(encrypted_node, local_kms, raw):
+    encrypted_node.close_clients()
+    local_kms.disable(encrypted_node.key_arn)
+    seconds_until_dark(raw, time.monotonic())
+    stranger = Raw(encrypted_node, "points", DIM)
+    stranger.metadata = ()
+    answer = stranger.query()
+    assert answer is not None and "sealed" in answer
+    assert encrypted_node.key_arn not in answer
+    stranger.close()
+
+
+def test_an_outage_of_the_kms_is_no_revocation(encrypted_node, local_kms, raw):
+    file = local_kms.data_dir / "local-kms.json"
+    away = file.with_suffix(".away")
+    file.rename(away)
+    file.mkdir()
+    for _ in range(20):
+        assert raw.query() is None
+        time.sleep(INTERVAL / 4)
+    file.rmdir()
+    away.rename(file)
+    assert_all_light(raw)
+
+
+def test_the_memory_of_a_sealed_node_holds_no_row(encrypted_node, local_kms, raw):
+    node = encrypted_node
+    if not os.access(f"/proc/{node.pid}/mem", os.R_OK):
+        pytest.skip("reading the memory of a process that can't be dumped takes root")
+    needle = struct.pack(f"<{DIM}f", *CANARY)
+    assert needle in memory(node), "the search would find the row if it were there"
+    node.close_clients()
+    local_kms.disable(node.key_arn)
+    seconds_until_dark(raw, time.monotonic())
+    left = memory(node)
+    assert needle not in left and struct.pack(f"<{DIM}d", *CANARY) not in left
+    assert len(left) > 1_000_000, "the memory was read"
+
+
+def memory(node: Node) -> bytes:
+    """All of a process's memory that can be read."""
+    parts = []
+    with open(f"/proc/{node.pid}/maps") as maps, open(f"/proc/{node.pid}/mem", "rb", 0) as mem:
+        for line in maps:
+            span, rights, *_ = line.split()
+            if "r" not in rights or "[v" in line:
+                continue
+            start, end = (int(number, 16) for number in span.split("-"))
+            try:
+                mem.seek(start)
+                parts.append(mem.read(end - start))
+            except OSError:
+                continue
+    return b"".join(parts)
+
+
+# --- a tenant's own key -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tenants(make_node, local_kms: LocalKms):
+    """A cluster with a tenant's database under the tenant's own key: (node, its key, calls there, calls elsewhere)."""
+    cluster_key, tenant_key = local_kms.create_key(), local_kms.create_key()
+    node = make_node(key_arn=cluster_key, arguments=("--tenant-key", tenant_key)).start()
+    client = node.client()
+    client.create_database("tenant", properties={"cipher.enabled": "true", "cipher.key": tenant_key})
+    assert client.describe_database("tenant")["cipher.key"] == tenant_key
+    fill(client)
+    fill(node.client(db_name="tenant"))
+    node.close_clients()
+    there, elsewhere = Raw(node, "points", DIM, "tenant"), Raw(node, "points", DIM)
+    yield node, tenant_key, there, elsewhere
+    there.close()
+    elsewhere.close()
+
+
+def test_revoking_a_tenants_key_darkens_that_tenants_database_alone(tenants, local_kms):
+    node, tenant_key, there, elsewhere = tenants
+    pid = node.pid
+    began = time.monotonic()
+    local_kms.disable(tenant_key)
+    dark = seconds_until_dark(there, began)
+    print(f"dark after {dark:.2f} s")
+    assert dark <= 2 * INTERVAL + DARK_SLACK
+    assert_all_dark(there, "disabled")
+    assert_all_light(elsewhere)
+    assert node.client().list_databases() == ["default"], "a sealed tenant's name is hidden too"
+    node.close_clients()
+
+    began = time.monotonic()
+    local_kms.enable(tenant_key)
+    back = seconds_until_back(there, began)
+    print(f"back after {back:.2f} s")
+    assert back <= 2 * INTERVAL + BACK_SLACK
+    assert_all_light(there)
+    assert node.pid == pid
+    assert count(node.client(db_name="tenant")) == 200
+
+
+def test_a_cluster_starts_without_a_revoked_tenant_who_comes_back_later(tenants, local_kms):
+    node, tenant_key, there, elsewhere = tenants
+    node.stop()
+    local_kms.disable(tenant_key)
+    node.start()
+    seconds_until_back(elsewhere, time.monotonic())
+    assert_all_light(elsewhere)
+    assert_all_dark(there, "disabled")
+    local_kms.enable(tenant_key)
+    seconds_until_back(there, time.monotonic())
+    assert_all_light(there)
+    assert count(node.client(db_name="tenant")) == 200
+
+
+def test_revoking_the_clusters_key_darkens_its_tenants_too(tenants, local_kms):
+    node, _, there, elsewhere = tenants
+    local_kms.disable(node.key_arn)
+    seconds_until_dark(elsewhere, time.monotonic())
+    assert_all_dark(there)
+    assert_all_dark(elsewhere, "disabled")
+
+
+# --- starting under a revoked key ---------------------------------------------------------------------------------
+
+
+def test_a_node_does_not_start_under_a_disabled_key_and_starts_once_it_is_enabled(encrypted_node, local_kms, raw):
+    node = encrypted_node
+    node.stop()
+    local_kms.disable(node.key_arn)
+    before = {path: path.read_bytes() for path in files_under(node.data_dir)}
+    said = node.start_refused()
+    assert "disabled" in said and node.key_arn in said
+    assert {path: path.read_bytes() for path in files_under(node.data_dir)} == before
+    local_kms.enable(node.key_arn)
+    node.start()
+    assert count(node.client()) == 200
+
+
+def test_a_new_cluster_is_not_made_under_a_disabled_key(make_node, local_kms):
+    key = local_kms.create_key()
+    local_kms.disable(key)
+    node = make_node(key_arn=key)
+    before = files_under(node.data_dir)
+    assert "disabled" in node.start_refused()
+    assert files_under(node.data_dir, node.tmp_dir) == before
