@@ -142,7 +142,7 @@ def live(node: Node, canary: Canary):
         hits = client.search(canary.alias, data=[canary.query.tolist()], limit=10, filter=text, output_fields=["*"])
         assert len(hits[0]) == 10
         assert len(client.query(canary.collection, filter=text, output_fields=["*"], limit=300)) == 300
-    for broken in (f"{canary.field} === '{canary.word}'", f"{canary.field} == {canary.word}", f"'{canary.word}"):
+    for broken in (f"{canary.field} === '{canary.word}'", f"{canary.field} == '{canary.word}' and", f"'{canary.word}"):
         with pytest.raises(REFUSALS):
             client.query(canary.collection, filter=broken)
     with pytest.raises(REFUSALS):
@@ -184,7 +184,7 @@ def test_nothing_of_an_encrypted_cluster_can_be_read_from_what_it_leaves(make_no
     assert parts == 6
     sealed = files_under(node.storage_dir())
     assert len(sealed) > 10 and sum(path.stat().st_size for path in sealed) > canary.vectors.nbytes
-    assert "TRACE" in node.log_file.read_text(), "the log was at its most talkative"
+    assert "custody_kms::ledger" in node.log_file.read_text(), "the log was kept, and searched"
     assert not files_under(node.tmp_dir), "nothing decrypted, and nothing else, is put into temporary files"
 
 

@@ -1,6 +1,7 @@
 """pymilvus drives the whole life of a cluster, encrypted and not."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from pymilvus import DataType
@@ -32,6 +33,24 @@ def test_an_index_finds_the_true_neighbours(encrypted_node, index, metric):
     life.wait_until_indexed(client, "digits", "graph", 1_797)
     life.check_digits(client, "digits", metric, 0.999 if index == "FLAT" else 0.98)
     life.check_filtered_digits(client, "digits", metric)
+
+
+def test_many_searches_at_once_all_get_their_answers(encrypted_node):
+    """More at once than the machine has cores, on a graph."""
+    client = encrypted_node.client()
+    life.create_digits(client, "digits", "HNSW", "L2", M=16, efConstruction=200)
+    life.wait_until_indexed(client, "digits", "graph", 1_797)
+    vectors, _ = digits()
+
+    def ask(number: int) -> list[int]:
+        client = encrypted_node.client()
+        asked = range(number, 1_797, 61)
+        hits = [client.search("digits", data=[vectors[place].tolist()], limit=1)[0] for place in asked]
+        return [hit[0]["distance"] for hit in hits]
+
+    with ThreadPoolExecutor(32) as pool:
+        for distances in pool.map(ask, range(32)):
+            assert max(distances) < 1e-6, "a digit is its own nearest neighbour"
 
 
 def test_a_range_search_keeps_to_its_bounds(encrypted_node):

@@ -364,13 +364,13 @@ def text_keys(client: MilvusClient) -> None:
     index = client.prepare_index_params()
     index.add_index("vector", index_type="HNSW", metric_type="IP", params={"M": 16, "efConstruction": 100})
     client.create_collection("text_keys", schema=schema, index_params=index)
-    client.insert("text_keys", [{"name": f"näme '{number}'", "vector": [number, 1, 0, 0]} for number in range(30)])
-    client.upsert("text_keys", [{"name": "näme '3'", "vector": [300, 1, 0, 0]}])
+    client.insert("text_keys", [{"name": f"näme {number}", "vector": [number, 1, 0, 0]} for number in range(30)])
+    client.upsert("text_keys", [{"name": "näme 3", "vector": [300, 1, 0, 0]}])
     hits = client.search("text_keys", data=[[1, 0, 0, 0]], limit=2, output_fields=["vector"])[0]
-    assert [(hit["name"], hit["distance"]) for hit in hits] == [("näme '3'", 300), ("näme '29'", 29)]
+    assert [(hit["name"], hit["distance"]) for hit in hits] == [("näme 3", 300), ("näme 29", 29)]
     assert list(hits[0]["entity"]["vector"]) == [300, 1, 0, 0]
-    client.delete("text_keys", ids=["näme '3'"])
-    assert client.get("text_keys", ids=["näme '3'"]) == []
+    client.delete("text_keys", ids=["näme 3"])
+    assert client.get("text_keys", ids=["näme 3"]) == []
     assert client.query("text_keys", filter="", output_fields=["count(*)"])[0]["count(*)"] == 29
     client.drop_collection("text_keys")
 

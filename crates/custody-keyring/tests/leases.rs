@@ -358,7 +358,7 @@ async fn a_zone_opened_while_its_key_is_refused_is_sealed_and_recovers() {
         [(Fault::Code("DisabledException"), Outcome::Revoked), (Fault::NoConnection, Outcome::Unreachable)]
     {
         let world = World::new();
-        let key = print_of(&world.zone().await);
+        let key = print_of(world.zone().await.as_ref());
         let again = world.restarted();
         world.kms.fault(Action::Decrypt, fault);
         let zone = again.open_zone(ZONE, None).await.unwrap();

@@ -128,7 +128,7 @@ impl Cause {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::RoleRefused => {
-                "check that the role exists and that its trust policy names our principal and this external id"
+                "check that the role exists, that its trust policy names our principal and this external id, and that our own identity may assume it"
             }
             Self::PermissionMissing(_) => {
                 "allow the action on this key in the role's policy, and in the key's policy if the key is of another account"

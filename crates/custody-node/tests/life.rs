@@ -193,13 +193,11 @@ async fn upserts_replace_and_partial_ones_keep_the_rest() {
     let node = plain().await;
     let client = node.client().await;
     filled(&client, 4).await;
-    let whole = UpsertRequest::builder().collection_name(BOOKS).rows(vec![book(1)]).build().unwrap();
+    let one = |row| InsertRequest::builder().collection_name(BOOKS).rows(vec![row]).build().unwrap();
+    let whole = UpsertRequest::builder().insert(one(book(1))).build().unwrap();
     assert_eq!(client.upsert(whole).await.unwrap().upsert_count(), 1);
     assert_eq!(count(&client, "id >= 0").await, 4);
-    let part = UpsertRequest::builder()
-        .collection_name(BOOKS)
-        .rows(vec![json!({"id": 2, "title": "renamed"})])
-        .partial_update(true);
+    let part = UpsertRequest::builder().insert(one(json!({"id": 2, "title": "renamed"}))).partial_update(true);
     client.upsert(part.build().unwrap()).await.unwrap();
     let found = rows(&client, "id == 2", &["title", "year"]).await;
     assert_eq!(Json::Object(found[0].clone()), json!({"id": 2, "title": "renamed", "year": 1902}));
@@ -246,20 +244,20 @@ async fn an_iterator_brings_every_row_once_even_where_scores_are_equal() {
     let same = |id: i64| json!({"id": id, "title": "t", "tags": [], "vector": vector(if id < 30 { 5 } else { id })});
     let request = InsertRequest::builder().collection_name(BOOKS).rows((0..100).map(same).collect::<Vec<_>>());
     client.insert(request.build().unwrap()).await.unwrap();
-    let request = SearchIteratorRequest::builder()
+    let search = SearchRequest::builder()
         .collection_name(BOOKS)
         .vector_field("vector")
         .vectors(SearchVectors::Float(vec![vector(5)]))
-        .batch_size(7)
-        .build();
+        .limit(7);
+    let request = SearchIteratorRequest::builder().search(search.build().unwrap()).batch_size(7).build();
     let mut iterator = client.search_iterator(request.unwrap()).await.unwrap();
-    let mut seen = Vec::new();
+    let mut seen: Vec<i64> = Vec::new();
     while let Some(page) = iterator.next().await.unwrap() {
-        let Ids::Int64(ids) = page.get_ids() else { panic!("integer keys") };
+        let Ids::Int64(ids) = page.results().get_results()[0].get_ids() else { panic!("integer keys") };
         if ids.is_empty() {
             break;
         }
-        seen.extend(ids);
+        seen.extend_from_slice(ids);
     }
     seen.sort_unstable();
     assert_eq!(seen, (0..100).collect::<Vec<_>>());

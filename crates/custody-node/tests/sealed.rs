@@ -20,6 +20,17 @@ use tonic::{
     Code,
     transport::{Channel, Endpoint, Uri},
 };
+use zeroize::Zeroizing;
+
+/// The credential that is told the reason.
+const KNOWN: &str = "root:pass-word";
+
+/// A request with a credential.
+fn signed<T>(message: T, credential: &str) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    request.metadata_mut().insert("authorization", credential.parse().unwrap());
+    request
+}
 
 struct Stub {
     address: SocketAddr,
@@ -32,9 +43,10 @@ fn start(reason: &str, tls: Option<Tls>) -> Stub {
     let address = listener.local_addr().unwrap();
     let (reason, told) = watch::channel(reason.to_owned());
     let (stop, stopped) = oneshot::channel::<()>();
-    tokio::spawn(serve_sealed(listener, told, tls, async {
-        drop(stopped.await);
-    }));
+    tokio::spawn(async move {
+        let known = [Zeroizing::new(KNOWN.to_owned())];
+        serve_sealed(listener, told, &known, tls, async { drop(stopped.await) }).await.unwrap();
+    });
     Stub { address, reason, _stop: stop }
 }
 
@@ -53,33 +65,36 @@ async fn get(mut stream: impl AsyncRead + AsyncWrite + Unpin, path: &str) -> Str
 
 #[tokio::test]
 async fn every_grpc_call_is_unavailable_with_the_reason_of_the_moment() {
-    let stub = start("the key was revoked", None);
+    let stub = start("sealed: the key was revoked", None);
     let mut client = client(stub.address).await;
-    let status = client.get_version(GetVersionRequest {}).await.unwrap_err();
+    let status = client.get_version(signed(GetVersionRequest {}, KNOWN)).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unavailable, "sealed: the key was revoked"));
     let status = client.insert(InsertRequest::default()).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    stub.reason.send("sealed by its owner".to_owned()).unwrap();
-    let status = client.get_version(GetVersionRequest {}).await.unwrap_err();
+    stub.reason.send("sealed: sealed by its owner".to_owned()).unwrap();
+    let status = client.get_version(signed(GetVersionRequest {}, KNOWN)).await.unwrap_err();
     assert_eq!(status.message(), "sealed: sealed by its owner");
 }
 
 #[tokio::test]
-async fn without_a_reason_it_is_just_sealed() {
-    let stub = start("", None);
-    let status = client(stub.address).await.get_version(GetVersionRequest {}).await.unwrap_err();
-    assert_eq!(status.message(), "sealed");
+async fn strangers_are_told_only_that_it_is_sealed() {
+    let stub = start("sealed: the key was revoked", None);
+    let mut client = client(stub.address).await;
+    for request in [tonic::Request::new(GetVersionRequest {}), signed(GetVersionRequest {}, "root:guess")] {
+        let status = client.get_version(request).await.unwrap_err();
+        assert_eq!((status.code(), status.message()), (Code::Unavailable, "sealed"));
+    }
 }
 
 #[tokio::test]
 async fn http_is_alive_but_not_ready_and_serves_no_data() {
-    let stub = start("the key was revoked", None);
+    let stub = start("sealed: the key was revoked", None);
     let fetch = async |path: &str| get(TcpStream::connect(stub.address).await.unwrap(), path).await;
     assert!(fetch("/healthz").await.starts_with("HTTP/1.1 200"));
     for path in ["/readyz", "/v2/vectordb/entities/search", "/metrics", "/"] {
         let answer = fetch(path).await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{path}: {answer}");
-        assert!(answer.ends_with("sealed: the key was revoked\n"), "{path}: {answer}");
+        assert!(answer.ends_with("sealed\n"), "{path}: {answer}");
     }
 }
 
@@ -103,7 +118,7 @@ fn connector(roots: RootCertStore, protocol: &[u8]) -> TlsConnector {
 #[tokio::test]
 async fn both_protocols_are_spoken_over_tls() {
     let (tls, roots) = tls();
-    let stub = start("the key was revoked", Some(tls));
+    let stub = start("sealed: the key was revoked", Some(tls));
     let address = stub.address;
     let name = ServerName::try_from("localhost").unwrap();
 

@@ -165,6 +165,14 @@ impl FileLayout {
         Span { first: 0, last: self.last, sealed, skip: 0, plain_len: self.plain_len, proves_end: true }
     }
 
+    /// The last chunk alone, whose opening proves the file's length.
+    pub fn end(&self) -> Span {
+        let whole = self.whole();
+        let start = self.layout.sealed_offset(u64::from(self.last));
+        let plain_start = u64::from(self.last) * self.layout.chunk();
+        Span { first: self.last, sealed: start..whole.sealed.end, plain_len: self.plain_len - plain_start, ..whole }
+    }
+
     /// The chunks that hold a range of the plaintext. `None` if the range is empty or ends beyond the plaintext.
     pub fn span(&self, range: Range<u64>) -> Option<Span> {
         if range.start >= range.end || range.end > self.plain_len {

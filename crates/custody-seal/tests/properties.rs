@@ -152,6 +152,10 @@ fn a_span_says_whether_it_proves_the_end() {
     assert!(!file.span(0..8192).unwrap().proves_end);
     assert!(file.span(0..8193).unwrap().proves_end);
     assert!(file.whole().proves_end);
+    assert_eq!(Some(file.whole()), file.span(0..3 * 4096));
+    assert_eq!(Some(file.end()), file.span(8192..3 * 4096));
+    let empty = layout.file(layout.sealed_len(0).unwrap()).unwrap();
+    assert_eq!(empty.end(), empty.whole());
 }
 
 #[test]

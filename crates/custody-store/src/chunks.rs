@@ -57,7 +57,7 @@ impl Reader {
         futures::stream::try_unfold(Some(self), Self::step).boxed()
     }
 
-    /// Gives the next chunks: as many as are there, and at least one.
+    /// Gives the next chunks: at least one, and as many as are there, within bounds.
     async fn step(this: Option<Self>) -> Result<Option<(Bytes, Option<Self>)>> {
         let Some(mut this) = this else { return Ok(None) };
         let layout = this.file.layout;
@@ -65,7 +65,7 @@ impl Reader {
         let first = this.span.first;
         let chunk = layout.sealed_chunk(first).ok_or_else(|| missing(first))?;
         this.pieces.fill(to_usize(chunk.end - chunk.start)).await?;
-        let there = this.pieces.len() as u64;
+        let there = (this.pieces.len() as u64).min(AT_ONCE);
         let mut last = first;
         while last < this.span.last && layout.sealed_chunk(last + 1).is_some_and(|next| next.end - chunk.start <= there)
         {

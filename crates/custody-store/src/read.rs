@@ -117,27 +117,47 @@ impl Shared {
         if options.version.is_none() {
             self.cache.insert(epoch, location, Arc::clone(&file));
         }
-        let plain = range.as_range(file.layout.plain_len()).map_err(invalid)?;
-        let Some(span) = file.layout.span(plain.clone()) else {
-            // The last 0 bytes, or the last bytes of an empty file: nothing to read, and nothing to prove but the header.
-            shell.meta = self.plain_meta(shell.meta)?;
-            return Ok(Some(shell.result(plain, futures::stream::empty().boxed())));
+        let plain = range.as_range(file.layout.plain_len());
+        let wanted = plain.as_ref().ok().and_then(|plain| file.layout.span(plain.clone()));
+        // No byte of the file is in the range. That says how long the file is, and so its end has to be proven.
+        let span = wanted.clone().unwrap_or_else(|| file.layout.end());
+        let plain_range = plain.as_ref().map_or(0..0, Range::clone);
+        let found = match slice(&bytes, &span.sealed) {
+            Some(sealed) => {
+                let opened = open_span(&self.zone, location, &file, &span, &sealed)?;
+                shell.meta = self.plain_meta(shell.meta)?;
+                shell.result(plain_range, once(opened))
+            }
+            None => match self.get_rest(location, &file, plain_range, &span, options, shell.meta).await? {
+                Some(found) => found,
+                None => return Ok(None),
+            },
         };
-        if let Some(sealed) = slice(&bytes, &span.sealed) {
-            let opened = open_span(&self.zone, location, &file, &span, &sealed)?;
-            shell.meta = self.plain_meta(shell.meta)?;
-            return Ok(Some(shell.result(plain, once(opened))));
-        }
+        plain.map_err(invalid)?;
+        let nothing = || GetResultPayload::Stream(futures::stream::empty().boxed());
+        Ok(Some(if wanted.is_some() { found } else { GetResult { payload: nothing(), ..found } }))
+    }
+
+    /// Reads the chunks of a file whose header was just read. `None` if another object is there by now.
+    async fn get_rest(
+        &self,
+        location: &Path,
+        file: &Arc<OpenFile>,
+        plain: Range<u64>,
+        span: &Span,
+        options: &GetOptions,
+        meta: ObjectMeta,
+    ) -> Result<Option<GetResult>> {
         // The preconditions were looked at with the first request; now it has to be the same object.
         let options = GetOptions {
             range: Some(GetRange::Bounded(span.sealed.clone())),
-            if_match: shell.meta.e_tag.clone(),
+            if_match: meta.e_tag,
             version: options.version.clone(),
             extensions: options.extensions.clone(),
             ..GetOptions::default()
         };
         match self.inner.get_opts(location, options).await {
-            Ok(result) => self.finish(location, &file, plain, &span, result).await,
+            Ok(result) => self.finish(location, file, plain, span, result).await,
             Err(Error::Precondition { .. }) => Ok(None),
             Err(error) => Err(error),
         }

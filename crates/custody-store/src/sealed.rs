@@ -277,3 +277,65 @@ impl fmt::Display for SealedStore {
         write!(f, "Sealed({}, {})", self.shared.zone.id(), self.shared.inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use custody_keyring::{Keyring, LeasePolicy, SystemClock};
+    use custody_kms::scripted::ScriptedKms;
+    use custody_seal::ZoneId;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    async fn zone() -> (Keyring, SealedStore) {
+        let inner: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let kms = Arc::new(ScriptedKms::new());
+        let key = kms.create_key();
+        let cluster: ClusterId = "in01-test".parse().unwrap();
+        let (policy, clock) = (LeasePolicy::default(), Arc::new(SystemClock));
+        let keyring = Keyring::new(Arc::clone(&inner), cluster.clone(), kms, key, Vec::new(), policy, clock).unwrap();
+        let zone = keyring.create_zone(ZoneId::CLUSTER, None).await.unwrap();
+        let store = SealedStore::new(inner, zone, cluster);
+        let path = store.shared.scope.root().clone().join("a");
+        store.put(&path, "row".into()).await.unwrap();
+        store.get_range(&path, 0..1).await.unwrap();
+        (keyring, store)
+    }
+
+    async fn empties(store: &SealedStore) {
+        while store.shared.cache.len() > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn no_file_key_is_kept_in_a_sealed_zone_even_if_nobody_asks() {
+        let (keyring, store) = zone().await;
+        assert_eq!(store.shared.cache.len(), 1);
+        keyring.seal(ZoneId::CLUSTER);
+        let emptied = tokio::time::timeout(std::time::Duration::from_secs(10), empties(&store));
+        emptied.await.expect("the cache is emptied by itself");
+    }
+
+    #[tokio::test]
+    async fn a_use_of_a_sealed_zone_drops_every_file_key_at_once() {
+        let (keyring, store) = zone().await;
+        keyring.seal(ZoneId::CLUSTER);
+        store.shared.check_zone().unwrap_err();
+        assert_eq!(store.shared.cache.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_dropped_leaves_no_task_behind() {
+        let (_keyring, store) = zone().await;
+        let guard = store.shared.guard.clone();
+        assert!(!guard.is_finished());
+        drop(store);
+        let finished = async {
+            while !guard.is_finished() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), finished).await.expect("the task ends");
+    }
+}

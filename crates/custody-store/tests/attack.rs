@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use common::{CHUNK, Cluster, ZONE, at, cause, in_zone, read, rows};
 use custody_seal::{ChunkError, HEADER_LEN, HeaderError, OpenError, UnsealError};
-use custody_store::{SealedStore, StoreError, ZoneId, Zones};
+use custody_store::{SealedStore, StoreError, ZoneId};
 use object_store::{ObjectStore, ObjectStoreExt};
 use slatedb_common::retry::should_retry;
 
@@ -83,6 +83,21 @@ async fn a_cut_at_a_chunk_is_found_when_the_end_is_read() {
     }
     // A read in the middle proves its own bytes, and nothing of the length.
     assert_eq!(store.get_range(&at("a"), 0..5).await.unwrap(), rows(5));
+}
+
+#[tokio::test]
+async fn a_file_is_not_said_to_be_short_by_its_length_alone() {
+    let (cluster, store) = written(&rows(9 * CHUNK)).await;
+    let mut stored = cluster.stored(&at("a")).await;
+    for chunks in [1, 5] {
+        stored.truncate(HEADER_LEN + chunks * (CHUNK + 16));
+        cluster.overwrite(&at("a"), stored.clone()).await;
+        let beyond = store.get_range(&at("a"), 8 * CHUNK as u64..9 * CHUNK as u64).await.unwrap_err();
+        assert!(matches!(cause(&beyond), StoreError::Tampered { .. }), "{beyond}");
+        let range = Some(object_store::GetRange::Suffix(0));
+        let nothing = store.get_opts(&at("a"), object_store::GetOptions { range, ..Default::default() }).await;
+        assert!(matches!(cause(&nothing.unwrap_err()), StoreError::Tampered { .. }));
+    }
 }
 
 #[tokio::test]

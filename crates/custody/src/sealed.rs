@@ -5,6 +5,7 @@ use std::net::TcpListener;
 
 use custody_store::ZoneId;
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use crate::{
     Failure,
@@ -26,8 +27,9 @@ pub(crate) async fn serve(
     let (tell, reasons) = watch::channel(reason.to_owned());
     let socket = listener.try_clone()?;
     let tls = crate::node::tls(settings)?;
+    let credentials = credentials(settings)?;
     tokio::select! {
-        served = custody_node::serve_sealed(socket, reasons, tls, stop_signal()) => Ok(served?),
+        served = custody_node::serve_sealed(socket, reasons, &credentials, tls, stop_signal()) => Ok(served?),
         waited = wait_for_key(settings, args, &tell) => {
             waited?;
             tracing::info!("the root key is available again");
@@ -54,4 +56,11 @@ async fn wait_for_key(settings: &Settings, args: &KeyArgs, tell: &watch::Sender<
         tell.send_replace(status.to_string());
         statuses.changed().await?;
     }
+}
+
+/// Who is told why the cluster is sealed: those whose credentials come from the settings. All others are strangers while
+/// the users are sealed.
+fn credentials(settings: &Settings) -> Result<Vec<Zeroizing<String>>, Failure> {
+    let root = settings.root_password()?.map(|password| format!("root:{password}"));
+    Ok(root.into_iter().chain(settings.api_key.clone()).map(Zeroizing::new).collect())
 }

@@ -4,6 +4,7 @@ mod common;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    result::Result,
     time::{Duration, Instant},
 };
 
@@ -200,8 +201,8 @@ async fn a_collection_lives_its_whole_life() -> Outcome {
 
     let mut changed = row(5, &digits[5]);
     changed["word"] = json!("changed");
-    let request = UpsertRequest::builder().collection_name("digits").rows([changed, row(5_000, &digits[6])]);
-    assert_eq!(client.upsert(request.build()?).await?.upsert_count(), 2);
+    let rows = InsertRequest::builder().collection_name("digits").rows([changed, row(5_000, &digits[6])]).build()?;
+    assert_eq!(client.upsert(UpsertRequest::builder().insert(rows).build()?).await?.upsert_count(), 2);
     assert_eq!(ids(&client, "digits", "word == 'changed'").await?, BTreeSet::from([5]));
     assert_eq!(count(&client, "digits").await?, 1_798);
     let request = DeleteRequest::builder().collection_name("digits").ids(Ids::Int64(vec![5, 5_000]));

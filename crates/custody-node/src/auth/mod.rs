@@ -147,8 +147,7 @@ impl Authenticator {
         root_password: Option<Zeroizing<String>>,
         api_keys: &[Zeroizing<String>],
     ) -> Result<Self, AuthError> {
-        let random = rand::SystemRandom::new();
-        let key = hmac::Key::generate(hmac::HMAC_SHA256, &random).map_err(|_| AuthError::Random)?;
+        let key = process_key()?;
         let mut throwaway = [0; 16];
         rand::fill(&mut throwaway).map_err(|_| AuthError::Random)?;
         let decoy = base64::engine::general_purpose::STANDARD.encode(throwaway);
@@ -290,6 +289,34 @@ impl Authenticator {
 
     fn tag(&self, data: &[u8]) -> Tag {
         tag(&self.key, data)
+    }
+}
+
+/// A key that exists in this process alone.
+fn process_key() -> Result<hmac::Key, AuthError> {
+    hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new()).map_err(|_| AuthError::Random)
+}
+
+/// Credentials that are known beforehand, by keyed hash: all that is known where the users are sealed.
+pub(crate) struct Known {
+    key: hmac::Key,
+    tags: Vec<Tag>,
+}
+
+impl Known {
+    pub(crate) fn new(credentials: &[Zeroizing<String>]) -> Result<Self, AuthError> {
+        let key = process_key()?;
+        let tags = credentials.iter().map(|credential| tag(&key, credential.as_bytes())).collect();
+        Ok(Self { key, tags })
+    }
+
+    /// Whether a header shows one of them.
+    pub(crate) fn fits(&self, header: &HeaderValue) -> bool {
+        let shown = tokens(header.as_bytes()).unwrap_or_default();
+        let equal = |tag: &Tag| {
+            self.tags.iter().filter(|known| constant_time::verify_slices_are_equal(*known, tag).is_ok()).count()
+        };
+        shown.iter().map(|token| equal(&tag(&self.key, token.as_bytes()))).sum::<usize>() > 0
     }
 }
 
