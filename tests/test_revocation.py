@@ -14,7 +14,7 @@ from helpers.raw import Raw
 INTERVAL = 1.0
 # What the machine's scheduler may add, and starting the program anew.
 DARK_SLACK = 0.5
-BACK_SLACK = 3.0
+BACK_SLACK = 0.5
 DIM = 16
 # Distinctive, and exact in 32 bits.
 CANARY = [1234.5625 + number / 64 for number in range(DIM)]

@@ -13,6 +13,7 @@ use crate::{
     catalog::{ClusterRecord, DEFAULT_DATABASE, DatabaseEntry, DatabaseRecord, Stage, UserRecord},
     clock::HybridClock,
     database::{Database, OpenDatabase},
+    graph::SEARCHES_PER_CORE,
     kv::Kv,
     rows,
     schema::check_name,
@@ -27,9 +28,6 @@ const CIPHER_ENABLED: &str = "cipher.enabled";
 /// The property that names a database's root key.
 const CIPHER_KEY: &str = "cipher.key";
 
-/// Searches that may run at once for each processor; the others wait, so that a flood does not fill the memory.
-const SEARCHES_PER_CORE: usize = 2;
-
 /// One cluster's databases, over the zones of its store.
 pub struct Engine {
     zones: Arc<dyn Zones>,
@@ -42,6 +40,7 @@ pub struct Engine {
     /// Held over every change of the cluster's catalog.
     changing: tokio::sync::Mutex<()>,
     clock: Arc<HybridClock>,
+    /// Searches that may run at once; the others wait, so that a flood does not fill the memory.
     pub(crate) searches: tokio::sync::Semaphore,
 }
 
@@ -245,7 +244,7 @@ impl Engine {
             match database.info().await {
                 Ok(info) => infos.push(info),
                 Err(error) => {
-                    tracing::debug!(zone = %database.zone(), %error, "a dark database is left out of the list")
+                    tracing::debug!(zone = %database.zone(), %error, "a dark database is left out of the list");
                 }
             }
         }

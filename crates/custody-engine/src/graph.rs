@@ -14,6 +14,8 @@ const AUTO_M: u32 = 16;
 const AUTO_EF_CONSTRUCTION: u32 = 200;
 /// Candidates weighed by a search that doesn't say.
 const DEFAULT_EF: usize = 128;
+/// Searches that may run at once for each processor. The library keeps a slot for each, which [`Graph`] reserves.
+pub(crate) const SEARCHES_PER_CORE: usize = 2;
 /// Rows added under one lock, so that searches get in between.
 const BATCH: usize = 256;
 
@@ -22,7 +24,10 @@ pub(crate) struct Graph {
     index: RwLock<Index>,
     covered: AtomicU64,
     dim: usize,
+    /// Threads that add rows.
     threads: usize,
+    /// Threads that may be in the library at once, adding or searching.
+    slots: usize,
 }
 
 /// A row to add: its number and its vector.
@@ -50,7 +55,8 @@ impl Graph {
         };
         let index = Index::new(&options).map_err(|error| graph_error(&error))?;
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { index: RwLock::new(index), covered: AtomicU64::new(0), dim: dim as usize, threads })
+        let slots = threads * (SEARCHES_PER_CORE + 1);
+        Ok(Self { index: RwLock::new(index), covered: AtomicU64::new(0), dim: dim as usize, threads, slots })
     }
 
     /// All rows numbered below this are in the graph.
@@ -70,7 +76,7 @@ impl Graph {
             let needed = index.size() + batch.len();
             if needed > index.capacity() {
                 let capacity = needed.max(index.capacity() * 2).max(1_024);
-                index.reserve_capacity_and_threads(capacity, self.threads).map_err(|error| graph_error(&error))?;
+                index.reserve_capacity_and_threads(capacity, self.slots).map_err(|error| graph_error(&error))?;
             }
             add_in_parallel(&index, batch, self.threads)?;
             drop(index);
@@ -128,9 +134,7 @@ impl Graph {
         if index.dimensions() != self.dim {
             return Err(EngineError::Record("index snapshot"));
         }
-        index
-            .reserve_capacity_and_threads(index.size().max(1_024), self.threads)
-            .map_err(|error| graph_error(&error))?;
+        index.reserve_capacity_and_threads(index.size().max(1_024), self.slots).map_err(|error| graph_error(&error))?;
         index.change_expansion_search(DEFAULT_EF);
         self.covered.store(covered, Ordering::Release);
         Ok(())

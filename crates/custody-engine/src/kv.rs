@@ -91,7 +91,7 @@ impl Kv {
     /// Moves what is in the log to sorted files.
     pub(crate) async fn flush(&self) -> Result<(), EngineError> {
         use slatedb::config::{FlushOptions, FlushType};
-        let options = FlushOptions { flush_type: FlushType::MemTable, ..FlushOptions::default() };
+        let options = FlushOptions { flush_type: FlushType::MemTable };
         self.db.flush_with_options(options).await.map_err(storage_error)
     }
 

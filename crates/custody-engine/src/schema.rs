@@ -91,6 +91,7 @@ impl DataType {
 }
 
 /// One field of a schema.
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own, as in Milvus")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Field {
     /// The field's id, unique in the collection; given by the engine (100 and up, as Milvus does).

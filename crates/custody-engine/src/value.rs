@@ -158,7 +158,6 @@ const MAX_JSON: usize = 65_536;
 
 /// Builds a column from values that were checked against its type; a value of another kind becomes null.
 pub(crate) fn column<'a>(values: impl Iterator<Item = &'a Value> + Clone, data_type: &DataType) -> ArrayRef {
-    #[expect(clippy::cast_possible_truncation, reason = "`Value::check` has ensured that the number fits")]
     fn int(value: &Value) -> Option<i64> {
         if let Value::Int(number) = value { Some(*number) } else { None }
     }

@@ -150,7 +150,7 @@ async fn rows_that_do_not_fit_are_refused_whole() {
     refused(
         |rows| {
             rows.columns[0].1 =
-                std::sync::Arc::new(arrow_array::StringArray::from(vec!["a", "a text that is too long"]))
+                std::sync::Arc::new(arrow_array::StringArray::from(vec!["a", "a text that is too long"]));
         },
         "max_length 20",
     )

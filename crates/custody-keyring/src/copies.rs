@@ -77,9 +77,9 @@ pub struct Unusable {
     /// The version of its key.
     pub version: u32,
     /// What is wrong with copy `.a`.
-    pub a: CopyProblem,
+    pub a: Box<CopyProblem>,
     /// What is wrong with copy `.b`.
-    pub b: CopyProblem,
+    pub b: Box<CopyProblem>,
 }
 
 impl fmt::Display for Unusable {
@@ -145,7 +145,7 @@ impl VersionCopies {
             read.and_then(|sealed| pins.check(version, &sealed.object).map(|()| Arc::new(sealed)))
         };
         match (check(a), check(b)) {
-            (Err(a), Err(b)) => Err(Unusable { zone: pins.zone, version, a, b }),
+            (Err(a), Err(b)) => Err(Unusable { zone: pins.zone, version, a: a.into(), b: b.into() }),
             (a, b) => {
                 let mut copies = Self { version, usable: Vec::new(), faults: Vec::new(), authenticated: false };
                 for (copy, read) in [(CopyName::A, a), (CopyName::B, b)] {
@@ -215,6 +215,6 @@ impl VersionCopies {
             let fault = self.faults.iter().find(|fault| fault.copy == copy);
             fault.map_or(CopyProblem::Forged, |fault| fault.problem.clone())
         };
-        Unusable { zone, version: self.version, a: problem(CopyName::A), b: problem(CopyName::B) }
+        Unusable { zone, version: self.version, a: problem(CopyName::A).into(), b: problem(CopyName::B).into() }
     }
 }

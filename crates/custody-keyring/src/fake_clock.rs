@@ -18,8 +18,8 @@ pub struct FakeClock {
 impl FakeClock {
     /// Starts a day after boot, in the year 2026.
     pub fn new() -> Self {
-        let wall = SystemTime::UNIX_EPOCH + Duration::from_secs(1_770_000_000);
-        let now = watch::Sender::new(Moment { boot: Duration::from_secs(86_400), wall });
+        let wall = SystemTime::UNIX_EPOCH + Duration::from_hours(491_666);
+        let now = watch::Sender::new(Moment { boot: Duration::from_hours(24), wall });
         Self { now, sleepers: AtomicUsize::new(0) }
     }
 

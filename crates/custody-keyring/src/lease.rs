@@ -227,7 +227,7 @@ impl Lease {
             }
             Ok((_, Err(unusable))) => {
                 let error = KmsError::new(self.key.key_arn(), Outcome::Misconfigured, Cause::WrongCiphertext);
-                self.end(SealReason::Keyring(unusable.to_string().into()));
+                self.end(&SealReason::Keyring(unusable.to_string().into()));
                 Err(error)
             }
             Err(error) => {
@@ -334,7 +334,7 @@ impl Lease {
     fn fail(&self, error: &KmsError) {
         tracing::warn!(key = self.key.key_arn().as_str(), outcome = error.outcome().as_str(), %error, "key check failed");
         match error.outcome() {
-            Outcome::Revoked | Outcome::Misconfigured => self.end(SealReason::Kms(error.clone())),
+            Outcome::Revoked | Outcome::Misconfigured => self.end(&SealReason::Kms(error.clone())),
             // An unconfirmed denial does not get here; if one did, grace would bound it.
             Outcome::Unreachable | Outcome::Ours | Outcome::Denied => {
                 let mut state = self.lock();
@@ -346,7 +346,7 @@ impl Lease {
     }
 
     /// Ends the lease now and seals all its zones.
-    fn end(&self, reason: SealReason) {
+    fn end(&self, reason: &SealReason) {
         let mut state = self.lock();
         state.ends += 1;
         state.trouble = None;
@@ -364,7 +364,7 @@ impl Lease {
             }
             state.trouble.clone()
         };
-        self.end(SealReason::Expired { last });
+        self.end(&SealReason::Expired { last });
     }
 }
 

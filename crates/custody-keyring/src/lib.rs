@@ -34,3 +34,6 @@ pub use status::{SealReason, ZoneStatus};
 pub use task::KeyCheck;
 pub use vault::StoreError;
 pub use zone::{Zone, ZoneError};
+
+/// What a failure says about a key; see [`ZoneStatus::outcome`].
+pub use custody_kms::Outcome;

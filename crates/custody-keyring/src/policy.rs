@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The longest grace that a key's owner can allow.
-pub const LONGEST_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+pub const LONGEST_GRACE: Duration = Duration::from_hours(24);
 
 /// When leases are renewed and how long they last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +22,8 @@ impl Default for LeasePolicy {
     /// Checks every 10 minutes, an hour of grace, denials confirmed after 5 s, calls given up after 30 s.
     fn default() -> Self {
         Self {
-            check_interval: Duration::from_secs(600),
-            grace: Duration::from_secs(3600),
+            check_interval: Duration::from_mins(10),
+            grace: Duration::from_hours(1),
             deny_confirm_delay: Duration::from_secs(5),
             call_timeout: Duration::from_secs(30),
         }
@@ -52,7 +52,7 @@ pub enum PolicyError {
 
 impl LeasePolicy {
     pub(crate) fn check(&self) -> Result<(), PolicyError> {
-        let minute = Duration::from_secs(60);
+        let minute = Duration::from_mins(1);
         if self.check_interval < Duration::from_secs(1) || self.check_interval > LONGEST_GRACE {
             return Err(PolicyError::Interval(self.check_interval));
         }
@@ -71,7 +71,7 @@ impl LeasePolicy {
     /// How long after one check the next begins: a little before the interval is over, so that without grace a lease is
     /// renewed before it ends.
     pub(crate) fn pause(&self) -> Duration {
-        self.check_interval - (self.check_interval / 5).min(Duration::from_secs(30))
+        self.check_interval.saturating_sub((self.check_interval / 5).min(Duration::from_secs(30)))
     }
 
     /// How long one success lasts.

@@ -46,9 +46,10 @@ impl Vault {
         let listed = listed.map_err(|source| StoreError { what: "list", path: prefix, source })?;
         let mut copies = Vec::new();
         for object in listed.objects {
-            match object.location.filename().and_then(parse_name) {
-                Some(version) => copies.push((version, object.location)),
-                None => tracing::warn!(%zone, path = %object.location, "unknown object in a keyring, ignored"),
+            if let Some(version) = object.location.filename().and_then(parse_name) {
+                copies.push((version, object.location));
+            } else {
+                tracing::warn!(%zone, path = %object.location, "unknown object in a keyring, ignored");
             }
         }
         copies.sort();

@@ -231,7 +231,7 @@ async fn without_grace_no_answer_seals_when_the_interval_is_over() {
     let world = World::with(LeasePolicy { grace: Duration::ZERO, ..policy() }, Arc::new(InMemory::new()));
     let zone = world.zone().await;
     world.kms.fault(Action::AssumeRole, Fault::NoConnection);
-    world.pass(INTERVAL - SECOND).await;
+    world.pass(INTERVAL.saturating_sub(SECOND)).await;
     assert!(print_of(&zone).is_ok());
     world.pass(SECOND).await;
     assert!(print_of(&zone).is_err());
@@ -239,14 +239,14 @@ async fn without_grace_no_answer_seals_when_the_interval_is_over() {
 
 #[tokio::test]
 async fn a_renewal_that_hangs_extends_nothing() {
-    let patient = LeasePolicy { call_timeout: Duration::from_secs(300), grace: Duration::from_secs(60), ..policy() };
+    let patient = LeasePolicy { call_timeout: Duration::from_mins(5), grace: Duration::from_mins(1), ..policy() };
     for policy in [policy(), patient] {
         for action in [Action::AssumeRole, Action::Decrypt] {
             let world = World::with(policy, Arc::new(InMemory::new()));
             let zone = world.zone().await;
             let term = INTERVAL + policy.grace;
             world.kms.fault(action, Fault::Hang);
-            world.pass(term - SECOND).await;
+            world.pass(term.saturating_sub(SECOND)).await;
             assert!(print_of(&zone).is_ok(), "{action} hangs, and the lease still runs");
             world.pass(SECOND).await;
             assert!(is_sealed(&zone) && print_of(&zone).is_err(), "{action} hangs past the lease");
@@ -296,7 +296,7 @@ async fn a_wall_clock_set_forward_ends_the_lease_and_one_set_back_does_not_prolo
     world.kms.fault(Action::AssumeRole, Fault::NoConnection);
     world.clock.set_wall_back(24 * GRACE);
     assert!(print_of(&zone).is_ok());
-    world.clock.advance_boot(INTERVAL + GRACE - SECOND);
+    world.clock.advance_boot((INTERVAL + GRACE).saturating_sub(SECOND));
     assert!(print_of(&zone).is_ok());
     world.clock.advance_boot(SECOND);
     assert!(print_of(&zone).is_err(), "the boot clock alone ends it");
@@ -512,10 +512,17 @@ async fn a_probe_of_a_bad_key_tells_the_cause_and_writes_nothing() {
     assert!(world.objects().await.is_empty());
 }
 
-/// A KMS whose answers to decrypts can be held back after they were given.
+/// A KMS whose answers to decrypts of one purpose can be held back after they were given.
 struct Slow {
     kms: Arc<ScriptedKms>,
+    purpose: Purpose,
     open: watch::Sender<bool>,
+}
+
+impl Slow {
+    fn new(world: &World, purpose: Purpose) -> Arc<Self> {
+        Arc::new(Self { kms: world.kms.clone(), purpose, open: watch::Sender::new(true) })
+    }
 }
 
 struct SlowSession(Box<dyn KmsSession>, watch::Receiver<bool>);
@@ -524,7 +531,7 @@ struct SlowSession(Box<dyn KmsSession>, watch::Receiver<bool>);
 impl RootKms for Slow {
     async fn session(&self, key: &RootKeyRef, purpose: Purpose) -> Result<Box<dyn KmsSession>, KmsError> {
         let mut open = self.open.subscribe();
-        if purpose != Purpose::Open {
+        if purpose != self.purpose {
             open = watch::Sender::new(true).subscribe();
         }
         Ok(Box::new(SlowSession(self.kms.session(key, purpose).await?, open)))
@@ -553,7 +560,7 @@ async fn an_answer_given_before_a_revocation_opens_nothing_after_it() {
     let world = World::new();
     let _zone = world.zone().await;
     world.keyring.create_zone(OTHER, None).await.unwrap();
-    let slow = Arc::new(Slow { kms: world.kms.clone(), open: watch::Sender::new(true) });
+    let slow = Slow::new(&world, Purpose::Open);
     let again = Arc::new(world.restarted_with(slow.clone()));
     let zone = again.open_zone(ZONE, None).await.unwrap();
     slow.open.send_replace(false);
@@ -570,6 +577,29 @@ async fn an_answer_given_before_a_revocation_opens_nothing_after_it() {
     let other = opening.await.unwrap();
     settle().await;
     assert!(print_of(&other).is_err() && print_of(&zone).is_err(), "{} {}", other.status(), zone.status());
+}
+
+#[tokio::test]
+async fn a_slow_answer_counts_from_when_it_was_asked_for() {
+    let world = World::new();
+    world.zone().await;
+    let slow = Slow::new(&world, Purpose::Renew);
+    let again = world.restarted_with(slow.clone());
+    let zone = again.open_zone(ZONE, None).await.unwrap();
+    settle().await;
+    slow.open.send_replace(false);
+    let sessions = world.sessions();
+    while world.sessions() < sessions + 2 {
+        world.pass(SECOND).await;
+    }
+    let asked = world.clock_now();
+    world.pass(20 * SECOND).await;
+    slow.open.send_replace(true);
+    settle().await;
+    world.kms.fault(Action::AssumeRole, Fault::NoConnection);
+    world.next_check().await;
+    let ZoneStatus::Grace { until, .. } = zone.status() else { panic!("{}", zone.status()) };
+    assert_eq!(until, asked + INTERVAL + GRACE);
 }
 
 impl World {

@@ -106,7 +106,7 @@ async fn every_truncation_and_anything_appended_is_refused_without_asking_kms() 
             world.write(&path(ZONE, 1, name), bytes).await;
         }
         let Err(OpenError::Unusable(unusable)) = open(&world).await else { panic!("{} bytes opened", bytes.len()) };
-        assert!(matches!((&unusable.a, &unusable.b), (CopyProblem::Damaged(_), CopyProblem::Damaged(_))));
+        assert!(matches!((&*unusable.a, &*unusable.b), (CopyProblem::Damaged(_), CopyProblem::Damaged(_))));
     }
     assert_eq!(world.sessions(), sessions);
 }
@@ -118,7 +118,7 @@ async fn a_kms_that_gives_back_the_wrong_key_is_caught_by_the_mac() {
     world.kms.fault(Action::Decrypt, Fault::Tamper);
     let error = open(&world).await.unwrap_err();
     let OpenError::Unusable(unusable) = error else { panic!("{error}") };
-    assert_eq!((unusable.a, unusable.b), (CopyProblem::Forged, CopyProblem::Forged));
+    assert_eq!((*unusable.a, *unusable.b), (CopyProblem::Forged, CopyProblem::Forged));
 }
 
 /// The field in which a keyring is foreign, and that it was refused without a single call to KMS.
@@ -126,7 +126,7 @@ async fn foreign_field(world: &World, zone: ZoneId, again: &Keyring) -> &'static
     let sessions = world.sessions();
     let Err(OpenError::Unusable(unusable)) = again.open_zone(zone, None).await else { panic!("it opened") };
     assert_eq!(world.sessions(), sessions, "KMS was asked about a foreign keyring");
-    let (CopyProblem::Foreign { field, .. }, CopyProblem::Foreign { field: other, .. }) = (&unusable.a, &unusable.b)
+    let (CopyProblem::Foreign { field, .. }, CopyProblem::Foreign { field: other, .. }) = (&*unusable.a, &*unusable.b)
     else {
         panic!("{unusable}")
     };

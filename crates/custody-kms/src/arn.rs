@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// The partition of an ARN: one of AWS's, or Custody's own for development keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -87,11 +88,8 @@ pub enum ArnError {
 /// The full ARN of one KMS key: `arn:aws:kms:REGION:ACCOUNT:key/ID`, or `arn:custody:kms:local-dev:000000000000:key/ID`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyArn {
-    text: String,
+    text: Arc<str>,
     partition: Partition,
-    region: String,
-    account: String,
-    id: String,
 }
 
 const KEY_SHAPE: &str =
@@ -116,17 +114,22 @@ impl KeyArn {
 
     /// The region, the only one whose KMS is ever asked about this key.
     pub fn region(&self) -> &str {
-        &self.region
+        self.part(3)
     }
 
     /// The twelve digits of the account that owns the key.
     pub fn account(&self) -> &str {
-        &self.account
+        self.part(4)
     }
 
     /// The key's id: a UUID, or `mrk-` and 32 hex digits for a multi-region key.
     pub fn id(&self) -> &str {
-        &self.id
+        self.part(5).trim_start_matches("key/")
+    }
+
+    fn part(&self, index: usize) -> &str {
+        // It was parsed into six parts, so there is one.
+        self.text.split(':').nth(index).unwrap_or_default()
     }
 }
 
@@ -139,26 +142,17 @@ impl FromStr for KeyArn {
         if resource.starts_with("alias/") {
             return Err(ArnError::Alias { text: text.to_owned() });
         }
-        let id = resource.strip_prefix("key/").filter(|id| is_key_id(id)).ok_or_else(shape)?;
+        resource.strip_prefix("key/").filter(|id| is_key_id(id)).ok_or_else(shape)?;
         let partition = Partition::parse(partition).ok_or_else(shape)?;
         let local = partition == Partition::Custody;
         if !is_account(account) || !(local || is_region(region)) || (local && account != LOCAL_ACCOUNT) {
             return Err(shape());
         }
         if !partition.holds(region) {
-            return Err(ArnError::Region {
-                text: text.to_owned(),
-                region: region.to_owned(),
-                partition: partition.as_str(),
-            });
+            let (text, region) = (text.to_owned(), region.to_owned());
+            return Err(ArnError::Region { text, region, partition: partition.as_str() });
         }
-        Ok(Self {
-            text: text.to_owned(),
-            partition,
-            region: region.to_owned(),
-            account: account.to_owned(),
-            id: id.to_owned(),
-        })
+        Ok(Self { text: text.into(), partition })
     }
 }
 
@@ -171,7 +165,7 @@ impl fmt::Display for KeyArn {
 /// The ARN of an IAM role: `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoleArn {
-    text: String,
+    text: Arc<str>,
     partition: Partition,
 }
 
@@ -198,7 +192,7 @@ impl FromStr for RoleArn {
         if !region.is_empty() || !is_account(account) || !is_role_path(path) {
             return Err(shape());
         }
-        Ok(Self { text: text.to_owned(), partition })
+        Ok(Self { text: text.into(), partition })
     }
 }
 
@@ -280,7 +274,7 @@ mod tests {
     #[test]
     fn what_is_not_exactly_a_key_arn_is_refused() {
         for text in [
-            "".to_owned(),
+            String::new(),
             ID.to_owned(),
             format!(" arn:aws:kms:us-east-1:111122223333:key/{ID}"),
             format!("arn:aws:kms:us-east-1:111122223333:key/{ID} "),

@@ -266,7 +266,7 @@ impl Wire for ScriptedWire {
         if fault == Some(Fault::Tamper) {
             flip(&mut wrapped);
         }
-        Ok(answer(key, fault, wrapped))
+        Ok(answer(key, fault.as_ref(), wrapped))
     }
 
     async fn decrypt(&self, key: &KeyArn, wrapped: &[u8], context: &EncryptionContext) -> Reply<Secret> {
@@ -277,18 +277,18 @@ impl Wire for ScriptedWire {
             flip(&mut bytes);
             secret = Secret::new(bytes);
         }
-        Ok(answer(key, fault, secret))
+        Ok(answer(key, fault.as_ref(), secret))
     }
 
     async fn describe(&self, key: &KeyArn) -> Reply<Description> {
         let fault = self.0.begin(key, Action::DescribeKey).await?;
         let (state, usage) = self.0.with_key(key, |it| Ok((it.state.clone(), it.usage.clone())))?;
-        Ok(answer(key, fault, Description { state, usage, multi_region: false, deletion_date: None }))
+        Ok(answer(key, fault.as_ref(), Description { state, usage, multi_region: false, deletion_date: None }))
     }
 }
 
-fn answer<T>(key: &KeyArn, fault: Option<Fault>, value: T) -> Answer<T> {
-    let named = if fault == Some(Fault::WrongArn) { format!("{key}-of-another") } else { key.to_string() };
+fn answer<T>(key: &KeyArn, fault: Option<&Fault>, value: T) -> Answer<T> {
+    let named = if fault == Some(&Fault::WrongArn) { format!("{key}-of-another") } else { key.to_string() };
     Answer { value, key: named, request_id: None }
 }
 

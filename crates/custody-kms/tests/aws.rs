@@ -17,8 +17,8 @@ use aws_sdk_kms::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_kms::types::{KeySpec, KeyUsageType};
 use common::{Subject, conforms, context, decrypt, expect, secret, session};
 use custody_kms::{
-    Action, AwsKms, AwsOptions, Cause, KmsError, MemoryLedger, Outcome, Purpose, RetryPolicy, RootKeyRef, RootKms,
-    SessionName, Step, confirmed, probe,
+    Action, AwsKms, AwsOptions, Cause, KmsError, MemoryLedger, Outcome, Purpose, RetryPolicy, RoleArn, RootKeyRef,
+    RootKms, SessionName, Step, confirmed, probe,
 };
 
 const SERVICE: &str = "111111111111";
@@ -37,15 +37,12 @@ struct Cloud {
 
 impl Cloud {
     fn find() -> Option<Self> {
-        match (std::env::var("CUSTODY_TEST_AWS_ENDPOINT"), std::env::var("CUSTODY_TEST_PYTHON")) {
-            (Ok(endpoint), Ok(python)) => Some(Self { endpoint, python }),
-            _ => {
-                eprintln!(
-                    "SKIPPED: set CUSTODY_TEST_AWS_ENDPOINT and CUSTODY_TEST_PYTHON to test against a stand-in for AWS"
-                );
-                None
-            }
+        let found = (std::env::var("CUSTODY_TEST_AWS_ENDPOINT"), std::env::var("CUSTODY_TEST_PYTHON"));
+        if let (Ok(endpoint), Ok(python)) = found {
+            return Some(Self { endpoint, python });
         }
+        eprintln!("SKIPPED: set CUSTODY_TEST_AWS_ENDPOINT and CUSTODY_TEST_PYTHON to test against a stand-in for AWS");
+        None
     }
 
     /// Runs the AWS command line as root of `account`.
@@ -237,7 +234,7 @@ async fn every_call_is_recorded_with_the_request_id_and_the_session_that_cloudtr
     for entry in &entries {
         assert_eq!(entry.session.as_deref(), Some(expected.as_str()));
         assert!(entry.request_id.as_ref().is_some_and(|id| !id.is_empty()), "{entry:?}");
-        assert_eq!(entry.role.as_ref().map(|role| role.as_str()), Some(world.role_arn.as_str()));
+        assert_eq!(entry.role.as_ref().map(RoleArn::as_str), Some(world.role_arn.as_str()));
     }
     let mut ids: Vec<_> = entries.iter().filter_map(|entry| entry.request_id.clone()).collect();
     ids.sort();
@@ -391,8 +388,8 @@ fn in_a_process(test: &str, variables: &[(&str, &str)]) {
         .envs(variables.iter().copied())
         .output()
         .unwrap();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    let printed = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && printed.contains("1 passed"), "{printed}");
 }
 
 #[tokio::test]

@@ -12,8 +12,8 @@ use async_trait::async_trait;
 use common::{Subject, conforms, context, decrypt, expect, secret, session};
 use custody_kms::scripted::{Fault, ScriptedKms};
 use custody_kms::{
-    Action, Cause, ContextPurpose, KeyState, KeyUsage, KmsError, MemoryLedger, Outcome, Provider, Providers, Purpose,
-    RetryPolicy, RootKeyRef, RootKms, Secret, Step, confirmed, probe,
+    Action, Cause, ContextPurpose, EncryptionContext, KeyState, KeyUsage, KmsError, MemoryLedger, Outcome, Provider,
+    Providers, Purpose, RetryPolicy, RootKeyRef, RootKms, Secret, Step, confirmed, probe,
 };
 
 const DENIED: Fault = Fault::Code("AccessDeniedException");
@@ -231,9 +231,12 @@ async fn what_may_pass_in_a_moment_is_tried_again_and_each_try_is_recorded() {
             (Action::Encrypt, Ok(()))
         ]
     );
-    let last = ledger.entries().pop().unwrap();
-    assert_eq!(last.session.as_deref(), Some("arn:aws:iam::111122223333:role/custody/scripted"));
-    assert_eq!((last.purpose, last.provider, last.context), (Purpose::Open, Provider::Scripted, Some(context(1))));
+    let newest = ledger.entries().pop().unwrap();
+    assert_eq!(newest.session.as_deref(), Some("arn:aws:iam::111122223333:role/custody/scripted"));
+    assert_eq!(
+        (newest.purpose, newest.provider, newest.context),
+        (Purpose::Open, Provider::Scripted, Some(context(1)))
+    );
 
     kms.fault(Action::Encrypt, Fault::TimedOut);
     let calls = kms.calls(Action::Encrypt);
@@ -281,7 +284,8 @@ async fn a_probe_of_a_good_key_passes_every_step_under_the_validate_context() {
     assert_eq!([found.session, found.describe, found.encrypt, found.decrypt], [const { Step::Passed }; 4]);
     let entries = ledger.entries();
     assert!(entries.iter().all(|entry| entry.purpose == Purpose::Validate));
-    let purposes: Vec<_> = entries.iter().filter_map(|entry| entry.context.as_ref()).map(|it| it.purpose()).collect();
+    let purposes: Vec<_> =
+        entries.iter().filter_map(|entry| entry.context.as_ref()).map(EncryptionContext::purpose).collect();
     assert_eq!(purposes, [ContextPurpose::Validate; 2]);
 }
 

@@ -135,7 +135,8 @@ async fn both_protocols_are_spoken_over_tls() {
         }
     });
     let channel = Endpoint::from_static("http://localhost").connect_with_connector(dial).await.unwrap();
-    let status = MilvusServiceClient::new(channel).get_version(GetVersionRequest {}).await.unwrap_err();
+    let request = signed(GetVersionRequest {}, KNOWN);
+    let status = MilvusServiceClient::new(channel).get_version(request).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (Code::Unavailable, "sealed: the key was revoked"));
 }
 

@@ -56,15 +56,10 @@ impl Reader {
     }
 }
 
-const fn zone(flip: u8) -> ZoneId {
-    let mut bytes = [0; 16];
-    let mut index = 0;
-    while index < 16 {
-        // 00 11 22 … ff, with the first byte changed for another zone.
-        bytes[index] = (index as u8) * 0x11;
-        index += 1;
-    }
-    bytes[0] = flip;
+/// 00 11 22 … ff, with the first byte changed for another zone.
+const fn zone(first: u8) -> ZoneId {
+    let mut bytes = 0x0011_2233_4455_6677_8899_aabb_ccdd_eeff_u128.to_be_bytes();
+    bytes[0] = first;
     ZoneId::new(bytes)
 }
 
@@ -74,7 +69,11 @@ fn plain(length: usize) -> Vec<u8> {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
 }
 
 struct Vectors<'a> {

@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use custody_keyring::{CreateError, Keyring, OpenError, SealReason, Zone, ZoneStatus};
-use custody_kms::Outcome;
+use custody_keyring::{CreateError, Keyring, OpenError, Outcome, SealReason, Zone, ZoneStatus};
 use custody_seal::{ClusterId, ZoneId};
 use futures::StreamExt;
 use object_store::ObjectStore;

@@ -121,7 +121,7 @@ async fn a_sealed_zone_answers_nothing() {
         upload.complete().await.unwrap_err(),
         read(&store, &at("a")).await.unwrap_err(),
         store.get_range(&at("a"), 0..1).await.unwrap_err(),
-        store.get_ranges(&at("a"), &[0..1]).await.unwrap_err(),
+        store.get_ranges(&at("a"), &[0..1, 2..3]).await.unwrap_err(),
         store.head(&at("a")).await.unwrap_err(),
         store.delete(&at("a")).await.unwrap_err(),
         store.list(None).try_collect::<Vec<_>>().await.unwrap_err(),

@@ -48,7 +48,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
     writeln!(out, "chunk size        {} bytes", info.chunk_size)?;
     writeln!(out, "zone              {}", info.zone)?;
     writeln!(out, "zone key version  {}", info.key_version)?;
-    writeln!(out, "file id           {}", info.file_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>())?;
+    writeln!(out, "file id           {:032x}", u128::from_be_bytes(info.file_id))?;
     writeln!(out, "sealed length     {} bytes", info.sealed_len)?;
     writeln!(out, "plain length      {} bytes in {} chunks", info.plain_len, info.chunks)?;
     writeln!(out, "not authenticated: custody verify opens every file with its key")?;
@@ -67,13 +67,14 @@ pub(crate) async fn verify(args: VerifyArgs) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let (mut files, mut bytes, mut bad) = (0_u64, 0_u64, 0_u64);
     for zone in zones.list().await? {
-        let sealed = open(&zones, zone, &args.keys.tenant_key).await?;
         let prefix = Path::parse(&args.prefix)?;
         let root = Path::from_iter(["zones", &zone.to_string()]);
-        if !args.prefix.is_empty() && !(prefix.prefix_matches(&root) || root.prefix_matches(&prefix)) {
+        let (inside, around) = (prefix.prefix_matches(&root), root.prefix_matches(&prefix));
+        if !inside && !around {
             continue;
         }
-        let within = (!args.prefix.is_empty() && prefix.prefix_matches(&root)).then_some(&prefix);
+        let within = inside.then_some(&prefix);
+        let sealed = open(&zones, zone, &args.keys.tenant_key).await?;
         let mut findings = sealed.verify_all(within);
         while let Some(finding) = findings.try_next().await? {
             files += 1;

@@ -99,7 +99,7 @@ async fn open(settings: &Settings, args: &KeyArgs) -> Result<Cluster, Failure> {
     let kms = root_keys::providers(settings, args)?;
     if fresh {
         // Before the first file: a key that doesn't work must leave nothing behind.
-        root_keys::probe(&*kms, &root_key, &args.cluster_id).await?;
+        root_keys::probe(&kms, &root_key, &args.cluster_id).await?;
     }
     let store = store(settings, args)?;
     let keyring = root_keys::keyring(settings, args, root_key, kms, Arc::clone(&store))?;

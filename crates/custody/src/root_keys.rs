@@ -89,7 +89,7 @@ pub(crate) fn keyring(
         deny_confirm_delay: DENIAL_PAUSE,
         ..LeasePolicy::default()
     };
-    let (cluster, clock) = (args.cluster_id.clone(), Arc::new(SystemClock::default()));
+    let (cluster, clock) = (args.cluster_id.clone(), Arc::new(SystemClock));
     Ok(Arc::new(Keyring::new(store, cluster, kms, root_key, args.tenant_keys()?, policy, clock)?))
 }
 

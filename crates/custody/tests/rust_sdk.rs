@@ -77,13 +77,13 @@ fn row(place: usize, digit: &Digit) -> Value {
     json!({
         "id": place,
         "label": digit.label,
-        "word": if place % 3 == 0 { Value::Null } else { json!(format!("wörd {place}")) },
+        "word": if place.is_multiple_of(3) { Value::Null } else { json!(format!("wörd {place}")) },
         "level": place % 10,
         "ratio": f64::from(digit.label) / 4.0,
         "doc": { "half": place / 2 },
         "tags": [place, place + 1],
         "vector": digit.vector,
-        "colour": if place % 2 == 0 { "red" } else { "blue" },
+        "colour": if place.is_multiple_of(2) { "red" } else { "blue" },
     })
 }
 
@@ -179,7 +179,8 @@ async fn a_collection_lives_its_whole_life() -> Outcome {
         assert_eq!(vector, digits[place].vector);
     }
 
-    let filters: [(&str, fn(usize, i8) -> bool); 8] = [
+    type Matches = fn(usize, i8) -> bool;
+    let filters: [(&str, Matches); 8] = [
         ("id < 10", |place, _| place < 10),
         ("label == 4 and id > 1000", |place, label| label == 4 && place > 1_000),
         ("word is null", |place, _| place % 3 == 0),

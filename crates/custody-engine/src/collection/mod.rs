@@ -255,7 +255,7 @@ impl Collection {
     /// Why the writer is gone.
     fn stopped(&self) -> EngineError {
         let status = self.zone.status();
-        if !status.is_usable() { EngineError::Sealed(status) } else { EngineError::Closing }
+        if status.is_usable() { EngineError::Closing } else { EngineError::Sealed(status) }
     }
 }
 

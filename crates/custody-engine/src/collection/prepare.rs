@@ -77,15 +77,15 @@ impl Collection {
     }
 
     fn patch(&self, given: &Given<'_>, row: usize) -> Result<Vec<Option<Value>>, EngineError> {
-        let read = |(field, column): (&Field, &Option<&ArrayRef>)| match column {
+        let read = |(field, column): (&Field, Option<&ArrayRef>)| match column {
             Some(column) => {
-                let value = Value::read(&***column, row, &field.data_type);
+                let value = Value::read(&**column, row, &field.data_type);
                 self.check(&value, field, true)?;
                 Ok(Some(value))
             }
             None => Ok(None),
         };
-        self.fields.iter().zip(&given.columns).map(read).collect()
+        self.fields.iter().zip(given.columns.iter().copied()).map(read).collect()
     }
 
     fn check(&self, value: &Value, field: &Field, given: bool) -> Result<(), EngineError> {

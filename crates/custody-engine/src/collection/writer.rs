@@ -189,7 +189,7 @@ impl Collection {
         };
         if let Err(error) = self.kv.write(batch).await {
             let status = self.zone.status();
-            return fail(group, if !status.is_usable() { EngineError::Sealed(status) } else { error });
+            return fail(group, if status.is_usable() { error } else { EngineError::Sealed(status) });
         }
         let timestamp = self.clock.now();
         let mut answers = Vec::with_capacity(group.len());

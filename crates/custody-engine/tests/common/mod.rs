@@ -1,5 +1,5 @@
 //! A small cluster in memory, and rows for it.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, clippy::unwrap_used, reason = "tests; each file uses its own part")]
 
 use std::{collections::BTreeMap, sync::Arc};
 

@@ -13,8 +13,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-pub(crate) const INTERVAL: Duration = Duration::from_secs(600);
-pub(crate) const GRACE: Duration = Duration::from_secs(3600);
+pub(crate) const INTERVAL: Duration = Duration::from_mins(10);
+pub(crate) const GRACE: Duration = Duration::from_hours(1);
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const DELAY: Duration = Duration::from_secs(5);
 pub(crate) const DENIED: Fault = Fault::Code("AccessDeniedException");

@@ -186,6 +186,7 @@ impl Wire for AwsWire {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a call's answer is a reply")]
 fn answer<T>(value: T, key: Option<&str>, output: &impl RequestId) -> Reply<T> {
     let key = key.unwrap_or_default().to_owned();
     Ok(Answer { value, key, request_id: output.request_id().map(ToOwned::to_owned) })

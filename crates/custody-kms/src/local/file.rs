@@ -121,10 +121,10 @@ fn parse(text: &[u8]) -> Result<Vec<StoredKey>, String> {
     if document.format != FORMAT || document.version != VERSION {
         return Err(format!("its format is not {FORMAT:?}, version {VERSION}"));
     }
-    document.keys.into_iter().map(check).collect()
+    document.keys.iter().map(check).collect()
 }
 
-fn check(record: Record) -> Result<StoredKey, String> {
+fn check(record: &Record) -> Result<StoredKey, String> {
     let arn: crate::arn::KeyArn = record.arn.parse().map_err(|_| "a key's ARN does not parse".to_owned())?;
     if arn.partition() != crate::arn::Partition::Custody {
         return Err(format!("{arn} is no development key"));
@@ -138,7 +138,7 @@ fn check(record: Record) -> Result<StoredKey, String> {
         return Err(format!("the material of {arn} is not 32 bytes in hex"));
     }
     material.copy_from_slice(&bytes);
-    let Record { state, created_at, deletion_at, .. } = record;
+    let &Record { state, created_at, deletion_at, .. } = record;
     Ok(StoredKey { arn, state, created_at, deletion_at, material })
 }
 

@@ -1,10 +1,15 @@
 //! Search iterators (`search_iter_v2`): batches of neighbours, each beginning where the last ended.
 //!
-//! Nothing is kept between two batches: the client brings the score at which the last one ended, and the next one begins
-//! at the next score that a float can have. Rows with one and the same score therefore never stand in two batches: a batch
-//! ends before them or has all of them.
+//! The client brings the score at which its last batch ended. That says where to go on only up to rows with one and the
+//! same score, so the node remembers for each iterator how many rows of that score it has given out. If it has forgotten,
+//! after a restart, the iterator goes on at the next score, as Milvus' do.
 
-use custody_engine::{Metric, PrimaryKeys, SearchRequest, SearchResult};
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, PoisonError},
+};
+
+use custody_engine::{CollectionInfo, Metric, SearchRequest, SearchResult};
 use milvus::proto::schema::SearchIteratorV2Results;
 
 use super::Adapter;
@@ -16,8 +21,38 @@ use crate::{
     errors::Failure,
 };
 
-/// The most rows in a batch; the engine searches for no more at once.
+/// The most rows in a batch, and with one score; the engine searches for no more at once.
 const MOST: usize = 16_384;
+
+/// How many iterators are remembered; the oldest are forgotten.
+const REMEMBERED: usize = 4_096;
+
+/// Where an iterator stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Position {
+    /// The score of the last row given out.
+    bound: f32,
+    /// How many rows of that score were given out.
+    given: usize,
+}
+
+/// Where each iterator stands, by its number; numbers grow with time.
+#[derive(Default)]
+pub(super) struct Iterators(Mutex<BTreeMap<u64, Position>>);
+
+impl Iterators {
+    fn get(&self, number: u64) -> Option<Position> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&number).copied()
+    }
+
+    fn set(&self, number: u64, position: Position) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(number, position);
+        while known.len() > REMEMBERED {
+            known.pop_first();
+        }
+    }
+}
 
 /// A batch that a client asks for.
 #[derive(Debug, PartialEq)]
@@ -25,8 +60,8 @@ pub(super) struct Batch {
     size: usize,
     /// The score of the last row of the batch before.
     after: Option<f32>,
-    /// What the client knows this iterator by.
-    token: Option<String>,
+    /// The number of the iterator; a new one has none yet.
+    number: Option<u64>,
 }
 
 impl Batch {
@@ -35,14 +70,24 @@ impl Batch {
         if !params.flag("search_iter_v2")? {
             return Ok(None);
         }
-        let size = params.count("search_iter_batch_size")?;
+        let size = params.count("search_iter_batch_size")?.filter(|size| (1..=MOST).contains(size));
+        let number = |token: String| {
+            u64::from_str_radix(&token, 16).map_err(|_| param("search_iter_id", "no iterator has this token"))
+        };
         Ok(Some(Self {
-            size: size
-                .filter(|size| (1..MOST).contains(size))
-                .ok_or_else(|| param("search_iter_batch_size", format!("it must be 1 to {}", MOST - 1)))?,
+            size: size.ok_or_else(|| param("search_iter_batch_size", format!("it must be 1 to {MOST}")))?,
             after: params.float("search_iter_last_bound")?,
-            token: params.text("search_iter_id"),
+            number: params.text("search_iter_id").map(number).transpose()?,
         }))
+    }
+
+    /// Where to begin: at a score, after so many rows of that score.
+    fn begin(&self, known: Option<Position>, metric: Metric) -> Option<Position> {
+        let after = self.after?;
+        match known {
+            Some(position) if same(position.bound, after) => Some(position),
+            _ => Some(Position { bound: next_score(metric, after), given: 0 }),
+        }
     }
 }
 
@@ -50,7 +95,7 @@ impl Batch {
 pub(super) async fn next(
     node: &Adapter,
     db: &str,
-    collection: &str,
+    info: &CollectionInfo,
     mut request: SearchRequest,
     batch: Batch,
 ) -> Result<(SearchResult, SearchIteratorV2Results), Failure> {
@@ -60,45 +105,37 @@ pub(super) async fn next(
     if request.offset != 0 {
         return Err(Failure::invalid("a search iterator takes no offset"));
     }
-    let metric = metric(node, db, collection, &request).await?;
-    if let Some(after) = batch.after {
-        let begin = begin(metric, after);
-        let later = request.range_filter.is_none_or(|bound| nearer(metric, bound, begin));
-        request.range_filter = if later { Some(begin) } else { request.range_filter };
-    }
-    // One row more than the batch tells whether its last score goes on beyond it.
-    request.limit = batch.size + 1;
-    let mut result = node.engine.search(db, collection, request.clone()).await?;
-    let mut end = end(&result.scores, batch.size);
-    if end == 0 && !result.scores.is_empty() {
-        // More rows than the batch holds have one score: they come together.
-        request.limit = MOST;
-        result = node.engine.search(db, collection, request).await?;
-        let first = result.scores.first().copied();
-        end = result.scores.iter().take_while(|score| first.is_some_and(|first| same(first, **score))).count();
-        if end == MOST {
-            return Err(Failure::invalid(format!("more than {MOST} rows have the same score: narrow the filter")));
+    let metric = metric(info, &request);
+    let begin = batch.begin(batch.number.and_then(|number| node.iterators.get(number)), metric);
+    if let Some(begin) = begin {
+        if begin.given + batch.size > MOST {
+            return Err(Failure::invalid(format!("over {MOST} rows have one and the same score: narrow the filter")));
         }
+        // A bound of the client's own counts until the iterator is past it.
+        let bound = request.range_filter.filter(|own| nearer(metric, begin.bound, *own)).unwrap_or(begin.bound);
+        request.range_filter = Some(bound);
+        request.offset = if same(bound, begin.bound) { begin.given } else { 0 };
     }
-    truncate(&mut result, end);
-    let last_bound = result.scores.last().copied().or(batch.after).unwrap_or_default();
-    let token = batch.token.unwrap_or_else(|| format!("{:016x}", node.engine.next_timestamp()));
-    Ok((result, SearchIteratorV2Results { token, last_bound }))
+    request.limit = batch.size;
+    let result = node.engine.search(db, &info.name, request).await?;
+    let end = end(begin, &result.scores);
+    let number = batch.number.unwrap_or_else(|| node.engine.next_timestamp());
+    if let Some(end) = end {
+        node.iterators.set(number, end);
+    }
+    let last_bound = end.map(|end| end.bound).or(batch.after).unwrap_or_default();
+    Ok((result, SearchIteratorV2Results { token: format!("{number:016x}"), last_bound }))
 }
 
 /// The metric of the search: the index's, or the one asked for.
-async fn metric(node: &Adapter, db: &str, collection: &str, request: &SearchRequest) -> Result<Metric, Failure> {
-    if let Some(metric) = request.metric {
-        return Ok(metric);
-    }
-    let info = node.engine.describe_collection(db, collection).await?;
-    let field = request.field.clone().or_else(|| info.schema.vectors().next().map(|field| field.name.clone()));
-    let index = info.indexes.iter().find(|index| Some(&index.field) == field.as_ref());
-    Ok(index.and_then(|index| index.metric).unwrap_or(Metric::Cosine))
+fn metric(info: &CollectionInfo, request: &SearchRequest) -> Metric {
+    let field = request.field.as_ref().or_else(|| info.schema.vectors().next().map(|field| &field.name));
+    let index = info.indexes.iter().find(|index| Some(&index.field) == field);
+    index.and_then(|index| index.metric).or(request.metric).unwrap_or(Metric::Cosine)
 }
 
 /// The first score after the one given.
-fn begin(metric: Metric, after: f32) -> f32 {
+fn next_score(metric: Metric, after: f32) -> f32 {
     match metric {
         Metric::L2 => after.next_up(),
         Metric::Ip | Metric::Cosine => after.next_down(),
@@ -113,28 +150,17 @@ fn nearer(metric: Metric, one: f32, other: f32) -> bool {
     }
 }
 
-/// Scores are finite; zero and minus zero are the same.
+/// As the engine orders scores.
 fn same(one: f32, other: f32) -> bool {
-    one.partial_cmp(&other).is_some_and(std::cmp::Ordering::is_eq)
+    one.total_cmp(&other).is_eq()
 }
 
-/// How many of the scores make a batch: all up to its size, less those whose score goes on beyond it.
-fn end(scores: &[f32], size: usize) -> usize {
-    let Some(beyond) = scores.get(size) else { return scores.len() };
-    scores[..size].iter().rposition(|score| !same(*score, *beyond)).map_or(0, |place| place + 1)
-}
-
-fn truncate(result: &mut SearchResult, rows: usize) {
-    result.counts = vec![rows.min(result.scores.len())];
-    result.scores.truncate(rows);
-    match &mut result.keys {
-        PrimaryKeys::Int(keys) => keys.truncate(rows),
-        PrimaryKeys::Text(keys) => keys.truncate(rows),
-    }
-    result.rows.len = result.rows.len.min(rows);
-    for (_, column) in &mut result.rows.columns {
-        *column = column.slice(0, column.len().min(rows));
-    }
+/// Where a batch with these scores ends; nowhere if it has none.
+fn end(begin: Option<Position>, scores: &[f32]) -> Option<Position> {
+    let bound = *scores.last()?;
+    let here = scores.iter().rev().take_while(|score| same(**score, bound)).count();
+    let before = begin.filter(|begin| same(begin.bound, bound)).map_or(0, |begin| begin.given);
+    Some(Position { bound, given: before + here })
 }
 
 #[cfg(test)]
@@ -149,6 +175,10 @@ mod tests {
         Params::of(&pairs).unwrap()
     }
 
+    fn batch(after: Option<f32>) -> Batch {
+        Batch { size: 2, after, number: Some(7) }
+    }
+
     #[test]
     fn a_plain_search_is_no_iterator() {
         assert_eq!(Batch::of(&params(&[("topk", "10")])), Ok(None));
@@ -156,27 +186,51 @@ mod tests {
     }
 
     #[test]
-    fn an_iterator_without_a_fitting_batch_size_is_refused() {
-        for size in ["0", "16384", "-1", "x"] {
+    fn an_iterator_without_a_fitting_batch_size_or_with_a_foreign_token_is_refused() {
+        for size in ["0", "16385", "-1", "x"] {
             assert!(Batch::of(&params(&[("search_iter_v2", "True"), ("search_iter_batch_size", size)])).is_err());
         }
         assert!(Batch::of(&params(&[("search_iter_v2", "True")])).is_err());
+        let foreign = [("search_iter_v2", "True"), ("search_iter_batch_size", "1"), ("search_iter_id", "not ours")];
+        assert!(Batch::of(&params(&foreign)).is_err());
     }
 
     #[test]
-    fn a_batch_ends_before_a_score_that_goes_on_beyond_it() {
-        assert_eq!(end(&[1.0, 2.0, 3.0], 2), 2);
-        assert_eq!(end(&[1.0, 2.0, 2.0], 2), 1);
-        assert_eq!(end(&[2.0, 2.0, 2.0], 2), 0);
-        assert_eq!(end(&[1.0, 2.0], 2), 2);
-        assert_eq!(end(&[], 2), 0);
+    fn the_first_batch_begins_at_the_nearest_row() {
+        assert_eq!(batch(None).begin(None, Metric::L2), None);
     }
 
     #[test]
-    fn the_next_batch_begins_right_after_the_last_score() {
-        assert!(begin(Metric::L2, 1.0) > 1.0);
-        assert!(begin(Metric::Cosine, 1.0) < 1.0);
-        assert!(nearer(Metric::L2, 1.0, begin(Metric::L2, 1.0)));
-        assert!(nearer(Metric::Ip, 1.0, begin(Metric::Ip, 1.0)));
+    fn the_next_batch_begins_after_the_rows_of_the_last_score_that_were_given() {
+        let known = Position { bound: 1.0, given: 3 };
+        assert_eq!(batch(Some(1.0)).begin(Some(known), Metric::L2), Some(known));
+    }
+
+    #[test]
+    fn a_forgotten_iterator_goes_on_at_the_next_score() {
+        for (metric, known) in [(Metric::L2, None), (Metric::Ip, Some(Position { bound: 9.0, given: 3 }))] {
+            let begin = batch(Some(1.0)).begin(known, metric).unwrap();
+            assert_eq!(begin.given, 0);
+            assert!(nearer(metric, 1.0, begin.bound));
+        }
+    }
+
+    #[test]
+    fn rows_of_one_score_are_counted_over_batches() {
+        let first = end(None, &[1.0, 2.0, 2.0]);
+        assert_eq!(first, Some(Position { bound: 2.0, given: 2 }));
+        assert_eq!(end(first, &[2.0, 2.0, 2.0]), Some(Position { bound: 2.0, given: 5 }));
+        assert_eq!(end(first, &[2.0, 3.0]), Some(Position { bound: 3.0, given: 1 }));
+        assert_eq!(end(first, &[]), None);
+    }
+
+    #[test]
+    fn the_oldest_iterators_are_forgotten() {
+        let iterators = Iterators::default();
+        for number in 0..=REMEMBERED as u64 {
+            iterators.set(number, Position { bound: 1.0, given: 1 });
+        }
+        assert_eq!(iterators.get(0), None);
+        assert!(iterators.get(REMEMBERED as u64).is_some());
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     errors::{Failure, failed, success},
     gate::FAULT,
 };
+use iterate::Iterators;
 use maintenance::Compactions;
 use reply::Reply;
 
@@ -34,6 +35,7 @@ pub(crate) struct Adapter {
     pub(crate) engine: Arc<Engine>,
     pub(crate) auth: Arc<Authenticator>,
     compactions: Arc<Compactions>,
+    iterators: Iterators,
 }
 
 /// The service; [`CALLS`] names what it answers.
@@ -42,7 +44,7 @@ pub(crate) struct Service(Arc<Adapter>);
 
 impl Service {
     pub(crate) fn new(engine: Arc<Engine>, auth: Arc<Authenticator>) -> Self {
-        Self(Arc::new(Adapter { engine, auth, compactions: Arc::default() }))
+        Self(Arc::new(Adapter { engine, auth, compactions: Arc::default(), iterators: Iterators::default() }))
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn search(node: &Adapter, call: &Call, request: WireSearch) -> 
     let queries = plan.request.vectors.len();
     let (result, iterator) = match plan.iterator {
         Some(batch) => {
-            let (result, state) = iterate::next(node, &db, &name, plan.request, batch).await?;
+            let (result, state) = iterate::next(node, &db, &info, plan.request, batch).await?;
             (result, Some(state))
         }
         None => (node.engine.search(&db, &name, plan.request).await?, None),

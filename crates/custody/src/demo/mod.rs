@@ -68,23 +68,23 @@ async fn tell(root: &Path, report: &mut Report) -> Result<(), Failure> {
     let digits = Digits::load()?;
     let keys = LocalKeys::new(root.join("local-kms.json"));
     let key = keys.create()?;
-    report.say(&format!("1. A root key in the local development KMS\n   {key}"));
+    Report::say(&format!("1. A root key in the local development KMS\n   {key}"));
 
-    report.say("2. An encrypted cluster under it, and 1,797 handwritten digits inserted over gRPC");
+    Report::say("2. An encrypted cluster under it, and 1,797 handwritten digits inserted over gRPC");
     let mut cluster = Cluster::start(&root.join("encrypted"), Some((&key, keys.path())), CHECK_INTERVAL).await?;
     fill(&mut cluster, &digits, report).await?;
 
-    report.say("3. Searches whose result proves itself: a digit's neighbours show the same digit");
+    Report::say("3. Searches whose result proves itself: a digit's neighbours show the same digit");
     let before = search(&cluster, &digits, report).await?;
 
-    report.say("4. What lies on the disk");
+    Report::say("4. What lies on the disk");
     cluster.flush().await?;
     scan_both(root, &cluster, &digits, report).await?;
 
-    report.say("5. The key is disabled: the cluster goes dark");
+    Report::say("5. The key is disabled: the cluster goes dark");
     revoke(&cluster, &keys, &key, report).await?;
 
-    report.say("6. The key is enabled: the cluster comes back by itself");
+    Report::say("6. The key is enabled: the cluster comes back by itself");
     recover(&mut cluster, &keys, &key, report).await?;
     let after = digits.recall(&cluster.search_all(&digits, NEIGHBOURS, |_| {}).await?, NEIGHBOURS);
     report.check(
@@ -96,7 +96,7 @@ async fn tell(root: &Path, report: &mut Report) -> Result<(), Failure> {
 }
 
 async fn fill(cluster: &mut Cluster, digits: &Digits, report: &mut Report) -> Result<(), Failure> {
-    let progress = report.progress("inserting", digits.len());
+    let progress = Report::progress("inserting", digits.len());
     let started = Instant::now();
     cluster.create_collection().await?;
     cluster.insert(digits, |rows| progress.set_position(rows as u64)).await?;
@@ -112,7 +112,7 @@ async fn fill(cluster: &mut Cluster, digits: &Digits, report: &mut Report) -> Re
 
 /// Searches for every digit; gives the recall.
 async fn search(cluster: &Cluster, digits: &Digits, report: &mut Report) -> Result<f64, Failure> {
-    let progress = report.progress("searching", digits.len());
+    let progress = Report::progress("searching", digits.len());
     let started = Instant::now();
     let answers = cluster.search_all(digits, NEIGHBOURS, |done| progress.set_position(done as u64)).await?;
     let seconds = started.elapsed().as_secs_f64();
@@ -140,7 +140,7 @@ async fn scan_both(root: &Path, cluster: &Cluster, digits: &Digits, report: &mut
         found.is_clean(),
         &format!("{} files, {} bytes scanned: {}", found.files, found.bytes, found.summary()),
     );
-    let progress = report.progress("an unencrypted cluster, for comparison", digits.len());
+    let progress = Report::progress("an unencrypted cluster, for comparison", digits.len());
     let plain = Cluster::start(&root.join("plain"), None, CHECK_INTERVAL).await?;
     plain.create_collection().await?;
     plain.insert(digits, |rows| progress.set_position(rows as u64)).await?;

@@ -18,12 +18,12 @@ impl Report {
 
     /// Tells a step of the story.
     #[expect(clippy::print_stdout, reason = "the demo's output")]
-    pub(super) fn say(&self, text: &str) {
+    pub(super) fn say(text: &str) {
         println!("\n{text}");
     }
 
     /// A bar for work of a known length.
-    pub(super) fn progress(&self, what: &str, length: usize) -> ProgressBar {
+    pub(super) fn progress(what: &str, length: usize) -> ProgressBar {
         let bar = ProgressBar::new(length as u64).with_message(what.to_owned());
         // The template is a constant that a first run of the demo shows to be well-formed.
         let style = ProgressStyle::with_template("   {msg} [{bar:30}] {pos}/{len}")
@@ -53,7 +53,10 @@ impl Report {
         }
         let failed = self.checks.iter().filter(|(passed, ..)| !passed).count();
         match failed {
-            0 => Ok(println!("\nAll {} checks passed.", self.checks.len())),
+            0 => {
+                println!("\nAll {} checks passed.", self.checks.len());
+                Ok(())
+            }
             failed => Err(format!("{failed} of {} checks failed", self.checks.len()).into()),
         }
     }

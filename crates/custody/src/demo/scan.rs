@@ -43,7 +43,9 @@ pub(super) fn scan(directory: &Path, digits: &Digits) -> Result<Finds, Failure> 
         finds.bytes += bytes.len() as u64;
         for window in bytes.windows(WINDOW * 4) {
             if let Some(rows) = windows.get(window) {
-                rows.iter().for_each(|row| seen[*row] = true);
+                for row in rows {
+                    seen[*row] = true;
+                }
             }
         }
         let name = file.as_os_str().as_encoded_bytes();
