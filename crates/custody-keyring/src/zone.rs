@@ -144,8 +144,6 @@ impl Zone {
         let mut state = self.write();
         if state.keys.is_some() && !self.term.is_live() {
             self.seal_locked(&mut state, SealReason::Expired { last });
-            drop(state);
-            self.term.wake();
         }
     }
 
@@ -250,5 +248,52 @@ impl Zone {
 impl std::fmt::Debug for Zone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Zone").field("id", &self.id).field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::fake_clock::FakeClock;
+
+    const KEY: &str = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+    fn zone() -> (Zone, Arc<FakeClock>) {
+        let clock = Arc::new(FakeClock::new());
+        let term = Arc::new(Term::new(clock.clone()));
+        term.set_end(Some(clock.now().after(Duration::from_mins(1))));
+        (Zone::new(ZoneId::CLUSTER, KEY.parse().unwrap(), term, Vec::new()), clock)
+    }
+
+    #[test]
+    fn a_zone_that_was_sealed_by_hand_while_its_keys_were_on_their_way_does_not_take_them() {
+        let (zone, _) = zone();
+        zone.hold(SealReason::Manual);
+        assert!(!zone.install(ZoneKeys::new(), ZoneStatus::Available) && !zone.has_keys());
+        zone.release();
+        assert!(zone.install(ZoneKeys::new(), ZoneStatus::Available) && zone.has_keys());
+        zone.hold(SealReason::Deleted);
+        zone.hold(SealReason::Manual);
+        zone.release();
+        assert!(!zone.install(ZoneKeys::new(), ZoneStatus::Available), "what is deleted stays so");
+    }
+
+    #[test]
+    fn keys_that_do_not_cover_every_version_are_not_taken() {
+        let (zone, _) = zone();
+        let keys = ZoneKeys::from([(1, ZoneKey::generate().unwrap())]);
+        assert!(!zone.install(keys, ZoneStatus::Available) && !zone.has_keys());
+    }
+
+    #[test]
+    fn a_use_past_the_end_of_the_lease_drops_the_keys() {
+        let (zone, clock) = zone();
+        assert!(zone.install(ZoneKeys::new(), ZoneStatus::Available));
+        clock.advance(Duration::from_mins(1));
+        assert!(zone.use_version(1, |_| ()).is_err());
+        assert!(!zone.has_keys());
     }
 }

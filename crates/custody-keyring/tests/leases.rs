@@ -258,6 +258,54 @@ async fn a_renewal_that_hangs_extends_nothing() {
 }
 
 #[tokio::test]
+async fn a_renewal_that_hangs_counts_as_unreachable_when_its_call_is_given_up() {
+    for action in [Action::AssumeRole, Action::Decrypt] {
+        let world = World::new();
+        let zone = world.zone().await;
+        world.kms.fault(action, Fault::Hang);
+        world.clock.advance(INTERVAL);
+        settle().await;
+        assert_eq!(zone.status(), ZoneStatus::Available, "nothing is known yet");
+        world.pass(30 * SECOND).await;
+        assert!(is_grace(&zone), "{action}: {}", zone.status());
+        assert_eq!(zone.status().outcome(), Some(Outcome::Unreachable));
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_the_lease_seals_a_zone_that_nobody_uses() {
+    let world = World::new();
+    let zone = world.zone().await;
+    let told = zone.subscribe();
+    world.kms.fault(Action::AssumeRole, Fault::Hang);
+    world.pass(INTERVAL + GRACE).await;
+    assert!(matches!(*told.borrow(), ZoneStatus::Sealed(SealReason::Expired { .. })), "{}", *told.borrow());
+}
+
+#[tokio::test]
+async fn a_refusal_met_elsewhere_is_followed_up_at_once() {
+    for opens in [true, false] {
+        let world = World::new();
+        world.keyring.create_zone(OTHER, None).await.unwrap();
+        let again = world.restarted();
+        let zone = again.open_zone(ZONE, None).await;
+        assert!(zone.is_err(), "it does not exist yet");
+        world.zone().await;
+        let zone = again.open_zone(ZONE, None).await.unwrap();
+        settle().await;
+        world.kms.set_state(world.key.key_arn(), KeyState::Disabled);
+        if opens {
+            assert!(is_sealed(&again.open_zone(OTHER, None).await.unwrap()));
+        } else {
+            assert!(again.create_zone(ZoneId::new([9; 16]), None).await.is_err());
+        }
+        let told = zone.subscribe();
+        until("the zone is sealed, without waiting for the interval", || !told.borrow().is_usable()).await;
+        assert_eq!(zone.status().outcome(), Some(Outcome::Revoked));
+    }
+}
+
+#[tokio::test]
 async fn a_machine_that_slept_past_the_lease_wakes_sealed_and_asks_at_once() {
     let world = World::new();
     let zone = world.zone().await;
@@ -454,7 +502,10 @@ async fn a_dropped_keyring_leaves_nothing_open_and_nothing_running() {
     let zone = world.zone().await;
     let World { keyring, kms, clock, .. } = world;
     settle().await;
-    assert!(clock.sleepers() > 0);
+    kms.fault(Action::Decrypt, Fault::Hang);
+    clock.advance(INTERVAL);
+    settle().await;
+    assert!(clock.sleepers() > 0, "a check is under way, and hangs");
     drop(keyring);
     assert_eq!(zone.status(), ZoneStatus::Sealed(SealReason::Closed));
     assert!(print_of(&zone).is_err());
@@ -573,10 +624,61 @@ async fn an_answer_given_before_a_revocation_opens_nothing_after_it() {
     world.kms.set_state(world.key.key_arn(), KeyState::Disabled);
     again.check_now().await;
     assert!(is_sealed(&zone));
+    // No later check can hide what the late answer does.
+    world.kms.fault(Action::AssumeRole, Fault::Hang);
     slow.open.send_replace(true);
     let other = opening.await.unwrap();
-    settle().await;
     assert!(print_of(&other).is_err() && print_of(&zone).is_err(), "{} {}", other.status(), zone.status());
+}
+
+/// A KMS whose key policy denies one zone by its EncryptionContext.
+struct Denying(Arc<ScriptedKms>);
+
+struct DenyingSession(Box<dyn KmsSession>, RootKeyRef);
+
+#[async_trait]
+impl RootKms for Denying {
+    async fn session(&self, key: &RootKeyRef, purpose: Purpose) -> Result<Box<dyn KmsSession>, KmsError> {
+        Ok(Box::new(DenyingSession(self.0.session(key, purpose).await?, key.clone())))
+    }
+}
+
+#[async_trait]
+impl KmsSession for DenyingSession {
+    async fn encrypt(&self, secret: &Secret, context: &EncryptionContext) -> Result<Vec<u8>, KmsError> {
+        self.0.encrypt(secret, context).await
+    }
+
+    async fn decrypt(&self, wrapped: &[u8], context: &EncryptionContext) -> Result<Secret, KmsError> {
+        if context.zone().as_str() == OTHER.to_string() {
+            let missing = Cause::PermissionMissing(Action::Decrypt);
+            return Err(KmsError::new(self.1.key_arn(), Outcome::Denied, missing));
+        }
+        self.0.decrypt(wrapped, context).await
+    }
+
+    async fn describe(&self) -> Result<KeyDescription, KmsError> {
+        self.0.describe().await
+    }
+}
+
+#[tokio::test]
+async fn a_condition_that_denies_one_zone_keeps_that_zone_sealed_and_no_other() {
+    let world = World::new();
+    world.zone().await;
+    world.keyring.create_zone(OTHER, None).await.unwrap();
+    let again = world.restarted_with(Arc::new(Denying(world.kms.clone())));
+    let (denied, ()) = tokio::join!(again.open_zone(OTHER, None), world.pass(2 * DELAY));
+    let denied = denied.unwrap();
+    assert_eq!(denied.status().outcome(), Some(Outcome::Revoked));
+    let zone = again.open_zone(ZONE, None).await.unwrap();
+    for _ in 0..3 {
+        world.next_check().await;
+        world.pass(2 * DELAY).await;
+        assert_eq!(zone.status(), ZoneStatus::Available);
+        assert_eq!(denied.status().outcome(), Some(Outcome::Revoked), "{}", denied.status());
+        assert!(print_of(&zone).is_ok() && print_of(&denied).is_err());
+    }
 }
 
 #[tokio::test]

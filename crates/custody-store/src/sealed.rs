@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use custody_keyring::Zone;
+use custody_keyring::{Zone, ZoneStatus};
 use custody_seal::{ChunkSize, ClusterId, FileContext, Layout, NewFile, Suite};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
@@ -15,6 +15,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, RenameTargetMode, Result,
 };
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::cache::KeyCache;
@@ -66,8 +67,10 @@ impl SealedStore {
         chunk_size: ChunkSize,
     ) -> Self {
         let scope = Scope::new(zone.id());
+        // Subscribed here and not in the task: it must not miss what happens before it first runs.
+        let status = zone.subscribe();
         let shared = Arc::new_cyclic(|shared| {
-            let guard = tokio::spawn(empty_when_sealed(Weak::clone(shared), Arc::clone(&zone))).abort_handle();
+            let guard = tokio::spawn(empty_when_sealed(Weak::clone(shared), status)).abort_handle();
             Shared { inner, zone, cluster, scope, chunk_size, cache: KeyCache::default(), guard }
         });
         Self { shared }
@@ -80,9 +83,7 @@ impl SealedStore {
 }
 
 /// Ends with the zone; the store's drop aborts it before that.
-async fn empty_when_sealed(shared: Weak<Shared>, zone: Arc<Zone>) {
-    let mut status = zone.subscribe();
-    drop(zone);
+async fn empty_when_sealed(shared: Weak<Shared>, mut status: watch::Receiver<ZoneStatus>) {
     while status.changed().await.is_ok() {
         let sealed = !status.borrow_and_update().is_usable();
         match shared.upgrade() {
