@@ -50,7 +50,17 @@ impl Cloud {
             }
             sleep(Duration::from_millis(100));
         }
+        cloud.make_bucket(venv)?;
         Ok(cloud)
+    }
+
+    /// Makes the bucket that the store's conformance suite runs in.
+    fn make_bucket(&self, venv: &Venv) -> Result<(), Failure> {
+        let mut aws = venv.command("aws");
+        aws.args(["s3api", "create-bucket", "--bucket", "custody-test", "--region", "us-east-1"]);
+        aws.args(["--endpoint-url", &self.endpoint]);
+        aws.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test").stdout(Stdio::null());
+        crate::steps::run(&mut aws)
     }
 
     /// Its address.

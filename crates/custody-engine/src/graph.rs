@@ -17,16 +17,14 @@ const DEFAULT_EF: usize = 128;
 /// Searches that may run at once for each processor. The library keeps a slot for each, which [`Graph`] reserves.
 pub(crate) const SEARCHES_PER_CORE: usize = 2;
 /// Rows added under one lock, so that searches get in between.
-const BATCH: usize = 256;
+const BATCH: usize = 32;
 
 /// The graph of a field. Rows numbered below [`Graph::covered`] are in it; younger ones are searched exactly.
 pub(crate) struct Graph {
     index: RwLock<Index>,
     covered: AtomicU64,
     dim: usize,
-    /// Threads that add rows.
-    threads: usize,
-    /// Threads that may be in the library at once, adding or searching.
+    /// Threads that may be in the library at once.
     slots: usize,
 }
 
@@ -54,9 +52,8 @@ impl Graph {
             multi: false,
         };
         let index = Index::new(&options).map_err(|error| graph_error(&error))?;
-        let threads = std::thread::available_parallelism().map_or(1, usize::from);
-        let slots = threads * (SEARCHES_PER_CORE + 1);
-        Ok(Self { index: RwLock::new(index), covered: AtomicU64::new(0), dim: dim as usize, threads, slots })
+        let slots = std::thread::available_parallelism().map_or(1, usize::from) * SEARCHES_PER_CORE + 1;
+        Ok(Self { index: RwLock::new(index), covered: AtomicU64::new(0), dim: dim as usize, slots })
     }
 
     /// All rows numbered below this are in the graph.
@@ -78,7 +75,7 @@ impl Graph {
                 let capacity = needed.max(index.capacity() * 2).max(1_024);
                 index.reserve_capacity_and_threads(capacity, self.slots).map_err(|error| graph_error(&error))?;
             }
-            add_in_parallel(&index, batch, self.threads)?;
+            add(&index, batch)?;
             drop(index);
             // Whoever waits for the lock gets it before the next batch takes it again.
             std::thread::yield_now();
@@ -146,22 +143,12 @@ fn read(index: &RwLock<Index>) -> std::sync::RwLockReadGuard<'_, Index> {
     index.read().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn add_in_parallel(index: &Index, batch: &[Entry<'_>], threads: usize) -> Result<(), EngineError> {
-    let add = |entries: &[Entry<'_>]| {
-        // A row is there already when an earlier attempt failed half way.
-        let mut missing = entries.iter().filter(|(number, _)| !index.contains(*number));
-        missing.try_for_each(|(number, vector)| index.add(*number, vector).map_err(|error| graph_error(&error)))
-    };
-    if batch.len() < 2 * threads {
-        return add(batch);
-    }
-    std::thread::scope(|scope| {
-        let parts = batch.chunks(batch.len().div_ceil(threads)).map(|part| scope.spawn(move || add(part)));
-        let parts: Vec<_> = parts.collect();
-        parts.into_iter().try_for_each(|part| {
-            part.join().unwrap_or_else(|_| Err(EngineError::Storage("a thread that built an index failed".into())))
-        })
-    })
+/// Adds rows from one thread: rows that several threads add at once can end up without links, and are then never found
+/// (the vector-index ADR has the count).
+fn add(index: &Index, batch: &[Entry<'_>]) -> Result<(), EngineError> {
+    // A row is there already when an earlier attempt failed half way.
+    let mut missing = batch.iter().filter(|(number, _)| !index.contains(*number));
+    missing.try_for_each(|(number, vector)| index.add(*number, vector).map_err(|error| graph_error(&error)))
 }
 
 fn graph_error(error: &impl std::fmt::Display) -> EngineError {

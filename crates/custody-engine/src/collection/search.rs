@@ -14,7 +14,7 @@ use crate::{
 const MAX_QUERIES: usize = 16_384;
 /// Where a filter leaves fewer rows than one in this many, looking at each of them beats walking the graph around the
 /// others; by measurement, see the vector-index ADR.
-const EXACT_SHARE: usize = 20;
+const EXACT_SHARE: usize = 6;
 
 /// A search of one vector field.
 struct Search<'a> {

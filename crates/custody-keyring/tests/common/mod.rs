@@ -3,9 +3,9 @@
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use custody_keyring::{FakeClock, Keyring, LeasePolicy, Zone, ZoneError, ZoneStatus};
+use custody_keyring::{Clock, FakeClock, Keyring, LeasePolicy, Zone, ZoneError, ZoneStatus};
 use custody_kms::scripted::{Fault, ScriptedKms};
 use custody_kms::{Action, RootKeyRef, RootKms};
 use custody_seal::ZoneId;
@@ -64,6 +64,11 @@ impl World {
 
     pub(crate) async fn tenant_zone(&self) -> Arc<Zone> {
         self.keyring.create_zone(OTHER, Some(self.tenant.key_arn().as_str())).await.unwrap()
+    }
+
+    /// The wall clock.
+    pub(crate) fn now(&self) -> SystemTime {
+        self.clock.now().wall
     }
 
     pub(crate) fn decrypts(&self) -> usize {
