@@ -19,7 +19,7 @@ use super::digits::Digits;
 use crate::Failure;
 
 const COLLECTION: &str = "handwritten_digits";
-const LABEL: &str = "written_digit";
+const LABEL: &str = "drawn_figure";
 const PIXELS: &str = "pixel_values";
 /// Names that must not be readable on the disk.
 pub(super) const NAMES: [&str; 3] = [COLLECTION, LABEL, PIXELS];
