@@ -200,13 +200,27 @@ def test_a_cluster_does_not_open_under_another_id_or_as_an_unencrypted_one(make_
 
 def test_config_prints_the_settings_and_no_secret(tmp_path):
     settings = tmp_path / "custody.toml"
-    settings.write_text('key_check_interval = "42s"\nroot_password = "hush-from-the-file"\n')
+    settings.write_text('key_check_interval = "42s"\n')
     environment = {"CUSTODY_ROOT_PASSWORD": PASSWORD, "CUSTODY_API_KEY": API_KEY, "CUSTODY_KEY_GRACE": "2h"}
     done = custody("config", "--listen", "127.0.0.1:12345", env=environment, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "42s" in done.stdout and "2h" in done.stdout and "127.0.0.1:12345" in done.stdout
-    for secret in (PASSWORD, API_KEY, "hush-from-the-file"):
+    for secret in (PASSWORD, API_KEY):
         assert secret not in done.stdout + done.stderr
+
+
+def test_a_secret_in_the_settings_file_is_refused_and_not_repeated(tmp_path):
+    """Secrets come by variable only, or from a file of their own."""
+    (tmp_path / "custody.toml").write_text('root_password = "hush-from-the-file"\n')
+    done = custody("config", cwd=tmp_path)
+    assert done.returncode != 0 and "root_password" in done.stderr
+    assert "hush-from-the-file" not in done.stdout + done.stderr
+
+
+def test_a_password_that_looks_like_a_number_is_a_password_and_is_not_repeated(make_node, local_kms):
+    node = make_node(key_arn=local_kms.create_key(), password="1234567890").start()
+    assert node.client().list_collections() == []
+    assert "1234567890" not in node.output()
 
 
 @pytest.mark.parametrize(

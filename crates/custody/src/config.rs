@@ -1,11 +1,12 @@
 //! Settings: defaults, then one TOML file, then `CUSTODY_*` variables, then flags.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, env::VarError, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 use figment::{
     Figment,
-    providers::{Env, Format, Serialized, Toml},
+    providers::{Format, Serialized, Toml},
+    value::Value,
 };
 use serde::{Deserialize, Serialize};
 
@@ -95,14 +96,14 @@ pub(crate) struct Settings {
     pub(crate) kms_file: Option<PathBuf>,
     pub(crate) log: String,
     pub(crate) log_json: bool,
-    /// The password that `root` gets when a cluster is made. Never printed.
-    #[serde(skip_serializing)]
+    /// The password that `root` gets when a cluster is made. From a variable only: see [`Settings::take_secrets`].
+    #[serde(skip)]
     pub(crate) root_password: Option<String>,
     /// A file that holds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) root_password_file: Option<PathBuf>,
-    /// A token that opens the cluster besides its users. Never printed.
-    #[serde(skip_serializing)]
+    /// A token that opens the cluster besides its users. From a variable only.
+    #[serde(skip)]
     pub(crate) api_key: Option<String>,
 }
 
@@ -137,12 +138,18 @@ impl Settings {
             Some(file) => figment.merge(Toml::file_exact(file)),
             None => figment.merge(Toml::file("custody.toml")),
         };
-        // Other programs' variables with this prefix (the demo's, the tests') are not settings.
-        let known: Vec<&str> = NAMES.to_vec();
-        let settings: Self =
-            figment.merge(Env::prefixed("CUSTODY_").only(&known)).merge(Serialized::defaults(flags)).extract()?;
+        let variables = Serialized::defaults(variables(|name| std::env::var(name))?);
+        let mut settings: Self = figment.merge(variables).merge(Serialized::defaults(flags)).extract()?;
+        settings.take_secrets(|name| std::env::var(name))?;
         settings.check()?;
         Ok(settings)
+    }
+
+    /// Reads the secrets as they are. They go through no parser: one that does not like a value prints it.
+    fn take_secrets(&mut self, read: impl Fn(&str) -> Result<String, VarError>) -> Result<(), Failure> {
+        self.root_password = variable("CUSTODY_ROOT_PASSWORD", &read)?;
+        self.api_key = variable("CUSTODY_API_KEY", &read)?;
+        Ok(())
     }
 
     fn check(&self) -> Result<(), Failure> {
@@ -191,8 +198,10 @@ impl Settings {
     }
 }
 
-/// The settings' names, for the variables that stand for them.
-const NAMES: [&str; 15] = [
+/// The settings that are switches.
+const SWITCHES: [&str; 3] = ["insecure", "allow_swap", "log_json"];
+/// The settings that are text, or parsed from it.
+const TEXTS: [&str; 10] = [
     "data_dir",
     "storage",
     "listen",
@@ -200,15 +209,35 @@ const NAMES: [&str; 15] = [
     "key_grace",
     "tls_cert",
     "tls_key",
-    "insecure",
-    "allow_swap",
     "kms_file",
     "log",
-    "log_json",
-    "root_password",
     "root_password_file",
-    "api_key",
 ];
+
+/// The settings that variables give. A value is taken as the text that it is, so that a directory may be called `7`.
+fn variables(read: impl Fn(&str) -> Result<String, VarError>) -> Result<BTreeMap<&'static str, Value>, Failure> {
+    let mut found = BTreeMap::new();
+    for name in SWITCHES.into_iter().chain(TEXTS) {
+        let upper = format!("CUSTODY_{}", name.to_ascii_uppercase());
+        let Some(text) = variable(&upper, &read)? else { continue };
+        let value = if SWITCHES.contains(&name) {
+            Value::from(text.parse::<bool>().map_err(|_| format!("{upper} must be true or false"))?)
+        } else {
+            Value::from(text)
+        };
+        found.insert(name, value);
+    }
+    Ok(found)
+}
+
+fn variable(name: &str, read: impl Fn(&str) -> Result<String, VarError>) -> Result<Option<String>, Failure> {
+    match read(name) {
+        Ok(text) => Ok(Some(text)),
+        Err(VarError::NotPresent) => Ok(None),
+        // The error of the library would print the value.
+        Err(VarError::NotUnicode(_)) => Err(format!("{name} is not valid UTF-8").into()),
+    }
+}
 
 /// Prints the settings as the TOML file that would give them.
 pub(crate) fn print(settings: &Settings) -> Result<(), Failure> {
@@ -247,8 +276,36 @@ mod tests {
         })
         .unwrap();
         for name in printed.as_object().unwrap().keys() {
-            assert!(NAMES.contains(&name.as_str()), "{name} has no variable");
+            assert!(SWITCHES.iter().chain(&TEXTS).any(|known| known == name), "{name} has no variable");
         }
+    }
+
+    #[test]
+    fn a_variable_is_taken_as_the_text_that_it_is() {
+        let read = |name: &str| match name {
+            "CUSTODY_DATA_DIR" | "CUSTODY_ROOT_PASSWORD" => Ok("12345678".to_owned()),
+            "CUSTODY_API_KEY" => Ok("[a, {b}]".to_owned()),
+            "CUSTODY_INSECURE" => Ok("true".to_owned()),
+            _ => Err(VarError::NotPresent),
+        };
+        let found = Figment::from(Serialized::defaults(Settings::default()))
+            .merge(Serialized::defaults(variables(read).unwrap()));
+        let mut settings: Settings = found.extract().unwrap();
+        settings.take_secrets(read).unwrap();
+        assert_eq!((settings.data_dir, settings.insecure), ("12345678".into(), true));
+        assert_eq!(settings.root_password.as_deref(), Some("12345678"));
+        assert_eq!(settings.api_key.as_deref(), Some("[a, {b}]"));
+    }
+
+    #[test]
+    fn a_variable_that_is_refused_is_not_repeated() {
+        use std::os::unix::ffi::OsStringExt;
+        let broken = |_: &str| Err(VarError::NotUnicode(std::ffi::OsString::from_vec(b"hush\xff".to_vec())));
+        for error in [variables(broken).unwrap_err(), Settings::default().take_secrets(broken).unwrap_err()] {
+            assert!(error.to_string().contains("UTF-8") && !error.to_string().contains("hush"), "{error}");
+        }
+        let maybe = |_: &str| Ok("hush".to_owned());
+        assert_eq!(variables(maybe).unwrap_err().to_string(), "CUSTODY_INSECURE must be true or false");
     }
 
     #[test]
