@@ -117,6 +117,28 @@ def test_a_key_that_is_pending_deletion_darkens_its_cluster_too(encrypted_node, 
     assert_all_light(raw)
 
 
+@pytest.mark.parametrize("part", ["", f"zones/{'0' * 32}/catalog"], ids=["all of it", "the catalog"])
+def test_a_cluster_whose_storage_was_away_when_the_key_came_back_comes_back_too(encrypted_node, local_kms, raw, part):
+    """Neither the stub nor the node that it becomes again gives up: nobody is there to start them."""
+    node = encrypted_node
+    pid = node.pid
+    node.close_clients()
+    local_kms.disable(node.key_arn)
+    seconds_until_dark(raw, time.monotonic())
+    stored = node.data_dir / "storage" / "clusters" / node.cluster_id / part
+    away = node.data_dir / "away"
+    stored.rename(away)
+    local_kms.enable(node.key_arn)
+    for _ in range(int(4 * INTERVAL / 0.2)):
+        assert raw.query() is not None
+        time.sleep(0.2)
+    assert not stored.exists(), "nothing was made in its place"
+    away.rename(stored)
+    seconds_until_back(raw, time.monotonic())
+    assert_all_light(raw)
+    assert node.process.poll() is None and node.pid == pid, "nobody restarted the node"
+
+
 def test_a_stranger_learns_of_a_sealed_cluster_only_that_it_is_sealed(encrypted_node, local_kms, raw):
     encrypted_node.close_clients()
     local_kms.disable(encrypted_node.key_arn)

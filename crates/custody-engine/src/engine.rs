@@ -6,12 +6,15 @@ use std::{
 };
 
 use custody_store::{ZoneId, ZoneStore, Zones};
+use futures::TryStreamExt;
+use object_store::{ObjectStore, path::Path};
 use slatedb::WriteBatch;
 
 use crate::{
     DatabaseInfo, EngineError, EngineStats, NewDatabase, ZoneHealth,
     catalog::{ClusterRecord, DEFAULT_DATABASE, DatabaseEntry, DatabaseRecord, Stage, UserRecord},
     clock::HybridClock,
+    collection,
     database::{Database, OpenDatabase},
     graph::SEARCHES_PER_CORE,
     kv::Kv,
@@ -54,7 +57,7 @@ impl Engine {
     /// Makes a new cluster in an empty store. On failure nothing is left behind.
     pub async fn create(zones: Arc<dyn Zones>) -> Result<Arc<Self>, EngineError> {
         let zone = zones.create(ZoneId::CLUSTER, None).await?;
-        match Self::start(Arc::clone(&zones), zone).await {
+        match Self::start(Arc::clone(&zones), zone, true).await {
             Ok(engine) => Ok(engine),
             Err(error) => {
                 if let Err(error) = zones.delete(ZoneId::CLUSTER).await {
@@ -69,16 +72,20 @@ impl Engine {
     /// others serve.
     pub async fn open(zones: Arc<dyn Zones>) -> Result<Arc<Self>, EngineError> {
         let zone = zones.open(ZoneId::CLUSTER, None).await?;
-        Self::start(zones, zone).await
+        Self::start(zones, zone, false).await
     }
 
-    async fn start(zones: Arc<dyn Zones>, zone: ZoneStore) -> Result<Arc<Self>, EngineError> {
+    async fn start(zones: Arc<dyn Zones>, zone: ZoneStore, new: bool) -> Result<Arc<Self>, EngineError> {
         let status = zone.status();
         if !status.is_usable() {
             return Err(EngineError::Sealed(status));
         }
-        let kv = Kv::open(&zone, zone.root().join("catalog")).await?;
-        let tag_key = tag_key(&kv).await?;
+        let catalog = zone.root().join("catalog");
+        if !new {
+            require_catalog(&zone, &catalog).await?;
+        }
+        let kv = Kv::open(&zone, catalog).await?;
+        let tag_key = tag_key(&kv, new).await?;
         let mut entries: Vec<DatabaseEntry> = Vec::new();
         kv.scan(DATABASES, |_, value| {
             entries.push(rows::decode_record(value, "database entry")?);
@@ -243,8 +250,11 @@ impl Engine {
         for database in self.all() {
             match database.info().await {
                 Ok(info) => infos.push(info),
+                Err(error @ EngineError::Sealed(_)) => {
+                    tracing::debug!(zone = %database.zone(), %error, "a sealed database is left out of the list");
+                }
                 Err(error) => {
-                    tracing::debug!(zone = %database.zone(), %error, "a dark database is left out of the list");
+                    tracing::warn!(zone = %database.zone(), %error, "a database that can't be opened is left out of the list");
                 }
             }
         }
@@ -369,10 +379,20 @@ impl Engine {
     }
 }
 
+/// Refuses a cluster whose catalog is gone, before anything is written in its place: the cluster would seem to be empty.
+async fn require_catalog(zone: &ZoneStore, catalog: &Path) -> Result<(), EngineError> {
+    match zone.objects().list(Some(catalog)).try_next().await {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(EngineError::CatalogMissing),
+        Err(error) => Err(collection::store_error(error)),
+    }
+}
+
 /// The key of the databases' name tags, made when the cluster is.
-async fn tag_key(kv: &Kv) -> Result<aws_lc_rs::hmac::Key, EngineError> {
+async fn tag_key(kv: &Kv, new: bool) -> Result<aws_lc_rs::hmac::Key, EngineError> {
     let record = match kv.get(CLUSTER).await? {
         Some(bytes) => rows::decode_record(&bytes, "cluster record")?,
+        None if !new => return Err(EngineError::CatalogMissing),
         None => {
             let mut tag_key = [0; 32];
             aws_lc_rs::rand::fill(&mut tag_key)

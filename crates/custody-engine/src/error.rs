@@ -82,6 +82,12 @@ pub enum EngineError {
     /// The storage below failed or holds damaged data.
     #[error("storage failed: {0}")]
     Storage(String),
+    /// A cluster without a catalog.
+    #[error(
+        "the cluster's catalog is missing: it was deleted, or the cluster's making was cut short. Restore the objects under the \
+         cluster's prefix; if the cluster never held anything, remove them and start again"
+    )]
+    CatalogMissing,
     /// A stored record that can't be read: written by a newer version, or damaged.
     #[error("stored {0} can't be read: it was written by a newer version, or is damaged")]
     Record(&'static str),

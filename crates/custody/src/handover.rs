@@ -19,9 +19,14 @@ const INHERITED: &str = "CUSTODY_LISTENER_ON_STDIN";
 /// Set for the new image when it is to be the keyless stub: why the cluster is sealed.
 const SEALED: &str = "CUSTODY_SEALED";
 
+/// Whether this image took over from another one.
+pub(crate) fn is_handed_over() -> bool {
+    std::env::var_os(INHERITED).is_some()
+}
+
 /// The listening socket: the one handed over, or a new one.
 pub(crate) fn listener(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = if std::env::var_os(INHERITED).is_some() {
+    let listener = if is_handed_over() {
         let stdin = std::io::stdin();
         let copy = stdin.as_fd().try_clone_to_owned();
         TcpListener::from(copy.map_err(|error| format!("the listening socket was not handed over: {error}"))?)

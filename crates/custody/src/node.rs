@@ -38,7 +38,13 @@ pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failu
     if let Some(reason) = handover::sealed_reason() {
         return sealed::serve(&settings, &args.keys, listener, &reason).await;
     }
-    let cluster = open(&settings, &args.keys).await?;
+    let cluster = match open(&settings, &args.keys).await {
+        Ok(cluster) => cluster,
+        // This cluster served before it was sealed, and is to come back by itself: what stands in the way now (a key that
+        // is disabled again, a store that does not answer) may be gone at the next look.
+        Err(error) if handover::is_handed_over() => return Err(handover::become_sealed(&listener, &error.to_string())),
+        Err(error) => return Err(error),
+    };
     let options = NodeOptions {
         root_password: settings.root_password()?.or_else(|| cluster.made_password.clone()).map(Zeroizing::new),
         api_keys: settings.api_key.iter().cloned().map(Zeroizing::new).collect(),
@@ -144,8 +150,12 @@ fn make_password(data_dir: &Path) -> Result<String, Failure> {
     let password = custody_seal::ZoneId::random()?.to_string();
     let file = data_dir.join("root-password");
     std::fs::create_dir_all(data_dir)?;
-    let mut open = std::fs::OpenOptions::new();
-    let opened = open.write(true).create(true).truncate(true).mode(0o600).open(&file);
+    // A file that lies there already would keep its own mode.
+    match std::fs::remove_file(&file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
     let mut opened = opened.map_err(|error| format!("{}: {error}", file.display()))?;
     writeln!(opened, "{password}")?;
     tracing::info!(file = %file.display(), "a password was made for the user root; it is in this file");

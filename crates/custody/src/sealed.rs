@@ -1,9 +1,10 @@
 //! The keyless stub: what a node becomes while its cluster's root key is refused or out of reach. It holds no zone key and
 //! no row; it keeps the address, says "sealed", and looks every check interval whether it may become the node again.
 
-use std::net::TcpListener;
+use std::{net::TcpListener, sync::Arc};
 
-use custody_store::ZoneId;
+use custody_kms::{Providers, RootKeyRef};
+use custody_store::{ZoneId, ZoneStatus};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -38,24 +39,34 @@ pub(crate) async fn serve(
     }
 }
 
-/// Returns once the cluster's zone key can be unwrapped again.
+/// Returns once the cluster's zone key can be unwrapped again. Looks at most once a check interval, whatever the last look
+/// came to, so that a cluster whose key flaps does not spin.
 async fn wait_for_key(settings: &Settings, args: &KeyArgs, tell: &watch::Sender<String>) -> Result<(), Failure> {
     let root_key = args.root_key()?.ok_or("an unencrypted cluster can't be sealed")?;
     let kms = root_keys::providers(settings, args)?;
+    loop {
+        tokio::time::sleep(settings.key_check_interval).await;
+        let reason = match look(settings, args, root_key.clone(), Arc::clone(&kms)).await {
+            Ok(status) if status.is_usable() => return Ok(()),
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        tracing::info!(reason, "still sealed");
+        tell.send_replace(reason);
+    }
+}
+
+/// One look: what it unwraps, if it does, is dropped at once.
+async fn look(
+    settings: &Settings,
+    args: &KeyArgs,
+    root_key: RootKeyRef,
+    kms: Arc<Providers>,
+) -> Result<ZoneStatus, Failure> {
     let store = Storage::parse(&settings.storage_url())?.cluster(&args.cluster_id, false)?;
     let store = store.ok_or("the cluster's storage is gone")?;
     let keyring = root_keys::keyring(settings, args, root_key, kms, store)?;
-    // The keyring looks every check interval by itself. What it unwraps in the end is gone with this image.
-    let zone = keyring.open_zone(ZoneId::CLUSTER, None).await?;
-    let mut statuses = zone.subscribe();
-    loop {
-        let status = zone.status();
-        if status.is_usable() {
-            return Ok(());
-        }
-        tell.send_replace(status.to_string());
-        statuses.changed().await?;
-    }
+    Ok(keyring.open_zone(ZoneId::CLUSTER, None).await?.status())
 }
 
 /// Who is told why the cluster is sealed: those whose credentials come from the settings. All others are strangers while
