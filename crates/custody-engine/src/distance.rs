@@ -6,22 +6,39 @@ use numkong::{Dot, Euclidean};
 
 use crate::Metric;
 
-impl Metric {
-    /// The score of two vectors of the same dimension; a zero vector has cosine 0 with any other.
+/// A query, with what its scores against many vectors have in common.
+pub(crate) struct Scorer<'a> {
+    metric: Metric,
+    query: &'a [f32],
+    /// The query's length squared, for cosines.
+    square: f64,
+}
+
+impl<'a> Scorer<'a> {
+    pub(crate) fn new(metric: Metric, query: &'a [f32]) -> Self {
+        Self { metric, query, square: if metric == Metric::Cosine { dot(query, query) } else { 0.0 } }
+    }
+
+    /// The score of a vector of the query's dimension; a zero vector has cosine 0 with any other.
     #[expect(clippy::cast_possible_truncation, reason = "Milvus clients take scores as 32-bit floats")]
-    pub(crate) fn score(self, a: &[f32], b: &[f32]) -> f32 {
-        // The kernels answer `None` only for unequal lengths, which `Value::check` and the request's check exclude.
-        let dot = || f32::dot(a, b).unwrap_or_default();
-        match self {
-            Self::L2 => f32::sqeuclidean(a, b).unwrap_or(f64::MAX) as f32,
-            Self::Ip => dot() as f32,
-            Self::Cosine => {
-                let norms = (square(a) * square(b)).sqrt();
-                if norms > 0.0 { (dot() / norms) as f32 } else { 0.0 }
+    pub(crate) fn score(&self, vector: &[f32]) -> f32 {
+        match self.metric {
+            Metric::L2 => f32::sqeuclidean(self.query, vector).unwrap_or(f64::MAX) as f32,
+            Metric::Ip => dot(self.query, vector) as f32,
+            Metric::Cosine => {
+                let lengths = (self.square * dot(vector, vector)).sqrt();
+                if lengths > 0.0 { (dot(self.query, vector) / lengths) as f32 } else { 0.0 }
             }
         }
     }
+}
 
+/// The kernels answer `None` only for unequal lengths, which `Value::check` and the request's check exclude.
+fn dot(a: &[f32], b: &[f32]) -> f64 {
+    f32::dot(a, b).unwrap_or_default()
+}
+
+impl Metric {
     /// Which of two scores is nearer: `Less` if the first one.
     pub(crate) fn nearer(self, a: f32, b: f32) -> Ordering {
         match self {
@@ -29,10 +46,6 @@ impl Metric {
             Self::Ip | Self::Cosine => b.total_cmp(&a),
         }
     }
-}
-
-fn square(a: &[f32]) -> f64 {
-    f32::dot(a, a).unwrap_or_default()
 }
 
 /// The nearest `limit` of the candidates offered.
@@ -82,10 +95,10 @@ mod tests {
     #[test]
     fn scores_are_what_the_definitions_say() {
         let (a, b) = ([1.0, 2.0, 2.0], [2.0, 0.0, 1.0]);
-        assert!((Metric::L2.score(&a, &b) - 6.0).abs() < 1e-6);
-        assert!((Metric::Ip.score(&a, &b) - 4.0).abs() < 1e-6);
-        assert!((Metric::Cosine.score(&a, &b) - 4.0 / (3.0 * 5.0_f32.sqrt())).abs() < 1e-6);
-        assert!(Metric::Cosine.score(&a, &[0.0; 3]).abs() < 1e-6);
+        assert!((Scorer::new(Metric::L2, &a).score(&b) - 6.0).abs() < 1e-6);
+        assert!((Scorer::new(Metric::Ip, &a).score(&b) - 4.0).abs() < 1e-6);
+        assert!((Scorer::new(Metric::Cosine, &a).score(&b) - 4.0 / (3.0 * 5.0_f32.sqrt())).abs() < 1e-6);
+        assert!(Scorer::new(Metric::Cosine, &a).score(&[0.0; 3]).abs() < 1e-6);
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod common;
 
 use common::*;
 use custody_engine::{
-    DataType, EngineError, Field, IndexKind, PrimaryKeys, QueryRequest, QueryResult, Schema, SearchRequest,
+    DataType, Engine, EngineError, Field, IndexKind, PrimaryKeys, QueryRequest, QueryResult, Schema, SearchRequest,
     WriteRequest,
 };
 
@@ -131,6 +131,45 @@ async fn an_autoid_collection_makes_keys_that_no_restart_repeats() {
     assert_eq!((made.len(), distinct.len()), (20, 20));
     let engine = reopen(&store).await;
     assert_eq!(keys(&engine).await.len(), 20);
+}
+
+#[tokio::test]
+async fn an_upsert_into_an_autoid_collection_names_only_keys_that_were_made() {
+    let engine = create(&store()).await;
+    let mut auto = schema();
+    auto.fields[0].auto_id = true;
+    make(&engine, auto).await;
+    engine.load_collection("", NAME).await.unwrap();
+    let mut new = rows(0..5);
+    new.columns.retain(|(name, _)| name != "id");
+    let PrimaryKeys::Int(made) = engine.insert("", NAME, new).await.unwrap().keys else { panic!() };
+    assert_eq!(engine.upsert("", NAME, rows([made[2]])).await.unwrap().count, 1);
+    // A key that is still to be made would be given to another row later, which would take this one's place.
+    for key in [made[4] + 3, 0, -1, 1 << 40] {
+        let error = engine.upsert("", NAME, rows([key])).await.unwrap_err().to_string();
+        assert!(error.contains("autoID"), "{key}: {error}");
+        let patch = WriteRequest { partial: true, ..rows([key]) };
+        assert!(engine.upsert("", NAME, patch).await.is_err(), "{key}, in part");
+    }
+    assert_eq!(keys(&engine).await, made);
+}
+
+#[tokio::test]
+async fn a_cluster_whose_catalog_is_gone_is_not_taken_for_an_empty_one() {
+    use futures::TryStreamExt;
+    use object_store::ObjectStoreExt;
+    let store = store();
+    let engine = create(&store).await;
+    loaded(&engine).await;
+    engine.close().await;
+    let catalog = object_store::path::Path::from(format!("zones/{}/catalog", custody_store::ZoneId::CLUSTER));
+    let objects: Vec<_> = store.list(Some(&catalog)).try_collect().await.unwrap();
+    for object in objects {
+        store.delete(&object.location).await.unwrap();
+    }
+    let opened = Engine::open(std::sync::Arc::new(custody_store::PlainZones::new(std::sync::Arc::clone(&store)))).await;
+    assert!(matches!(opened, Err(EngineError::CatalogMissing)));
+    assert!(store.list(Some(&catalog)).try_next().await.unwrap().is_none(), "nothing was put in its place");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, path::Path};
+use tokio::sync::Notify;
 
 use super::{Collection, VectorIndex};
 use crate::{
@@ -14,35 +15,24 @@ use crate::{
     memory::View,
 };
 
-/// Rows taken on between two looks at the collection.
-const STEP_ROWS: usize = 8_192;
+/// Rows taken on between two looks at the collection: well under a second of work, for a step that runs holds on to its
+/// vectors even if the zone is sealed meanwhile.
+const STEP_ROWS: usize = 1_024;
 /// A snapshot is worth writing once a graph has grown by this share (one part in ...) since the last one.
 const SNAPSHOT_GROWTH: usize = 4;
 /// Below this many rows a graph is built faster than a snapshot is read.
 const SNAPSHOT_ROWS: usize = 5_000;
 
-/// Serves until the collection is dropped.
-pub(super) async fn run(collection: Weak<Collection>) {
+/// Serves until the collection is dropped. While it waits it holds only what tells it of rows, not the collection.
+pub(super) async fn run(collection: Weak<Collection>, grown: Arc<Notify>) {
     loop {
         let Some(strong) = collection.upgrade() else { return };
         if let Err(error) = strong.index_rest().await {
             tracing::error!(collection = strong.id, %error, "indexing failed: new rows are searched exactly until the next write");
         }
-        let grown = Arc::clone(&strong);
         drop(strong);
-        // Holding the collection while waiting would keep it from being dropped; `darken` aborts this task instead.
-        let weak = Arc::downgrade(&grown);
-        wait(grown).await;
-        if weak.strong_count() == 0 {
-            return;
-        }
+        grown.notified().await;
     }
-}
-
-/// Waits for rows without keeping the collection alive for longer than a second at a time.
-async fn wait(collection: Arc<Collection>) {
-    let waiting = collection.grown.notified();
-    drop(tokio::time::timeout(std::time::Duration::from_secs(1), waiting).await);
 }
 
 impl Collection {

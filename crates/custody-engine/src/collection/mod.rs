@@ -56,7 +56,8 @@ pub(crate) struct Collection {
     /// Set when a write failed and what is durable is unknown: the collection must be opened again.
     broken: AtomicBool,
     clock: Arc<HybridClock>,
-    grown: Notify,
+    /// Told when rows or indexes have come.
+    grown: Arc<Notify>,
     tasks: std::sync::Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
@@ -83,12 +84,12 @@ impl Collection {
             indexes: RwLock::new(BTreeMap::new()),
             broken: AtomicBool::new(false),
             clock,
-            grown: Notify::new(),
+            grown: Arc::default(),
             tasks: std::sync::Mutex::new(Vec::new()),
         });
         collection.set_indexes(&record.indexes)?;
         let writer = tokio::spawn(writer::run(Arc::downgrade(&collection), queue, next_row));
-        let indexer = tokio::spawn(indexer::run(Arc::downgrade(&collection)));
+        let indexer = tokio::spawn(indexer::run(Arc::downgrade(&collection), Arc::clone(&collection.grown)));
         collection
             .tasks
             .lock()
@@ -205,7 +206,7 @@ impl Collection {
     /// Removes all rows of a partition, loaded or not.
     pub(crate) async fn clear_partition(&self, partition: i64) -> Result<(), EngineError> {
         let mut keys = Vec::new();
-        let primary = self.fields.iter().position(|field| field.primary).ok_or(EngineError::Record("schema"))?;
+        let primary = self.primary_column()?;
         self.kv
             .scan(&[crate::rows::ROW_PREFIX], |_, value| {
                 let row = StoredRow::decode(value)?;
@@ -236,6 +237,10 @@ impl Collection {
 
     fn column(&self, name: &str) -> Option<usize> {
         self.fields.iter().position(|field| field.name == name)
+    }
+
+    fn primary_column(&self) -> Result<usize, EngineError> {
+        self.fields.iter().position(|field| field.primary).ok_or(EngineError::Record("schema"))
     }
 
     fn primary(&self) -> &Field {

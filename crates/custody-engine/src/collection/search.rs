@@ -5,7 +5,7 @@ use std::{cell::OnceCell, sync::PoisonError};
 use super::{Collection, VectorIndex, query::MAX_ROWS};
 use crate::{
     DataType, EngineError, Metric, SearchRequest, SearchResult,
-    distance::Nearest,
+    distance::{Nearest, Scorer},
     memory::{Place, Selection, View},
     rowset::RowSet,
 };
@@ -137,9 +137,10 @@ impl Search<'_> {
     fn nearest(&self, query: &[f32]) -> Result<Vec<(f32, Place)>, EngineError> {
         let wanted = self.request.limit + self.request.offset;
         let mut nearest = Nearest::new(self.metric, wanted);
+        let scorer = Scorer::new(self.metric, query);
         let graph = self.index.as_ref().and_then(|index| index.graph.as_ref()).filter(|_| !self.exact());
         let Some(graph) = graph else {
-            self.selection.places().for_each(|place| self.offer(&mut nearest, query, place));
+            self.selection.places().for_each(|place| self.offer(&mut nearest, &scorer, place));
             return Ok(nearest.into_sorted());
         };
         // Read before the graph is searched: rows that get covered meanwhile are then looked at twice, not missed.
@@ -148,11 +149,11 @@ impl Search<'_> {
         let allowed = |number| number < covered && chosen.as_ref().unwrap_or(&self.view.live).contains(number);
         for number in graph.search(query, wanted, self.request.ef, allowed)? {
             if let Some(place) = self.view.place(number) {
-                self.offer(&mut nearest, query, place);
+                self.offer(&mut nearest, &scorer, place);
             }
         }
         let young = self.selection.places_from(self.view, covered);
-        young.for_each(|place| self.offer(&mut nearest, query, place));
+        young.for_each(|place| self.offer(&mut nearest, &scorer, place));
         Ok(nearest.into_sorted())
     }
 
@@ -172,8 +173,8 @@ impl Search<'_> {
         })
     }
 
-    fn offer(&self, nearest: &mut Nearest<Place>, query: &[f32], place: Place) {
-        let score = self.metric.score(query, self.view.vector(place, self.column, self.dim));
+    fn offer(&self, nearest: &mut Nearest<Place>, scorer: &Scorer<'_>, place: Place) {
+        let score = scorer.score(self.view.vector(place, self.column, self.dim));
         if self.in_range(score) {
             nearest.offer(score, place);
         }

@@ -78,7 +78,7 @@ pub(super) async fn run(collection: Weak<Collection>, mut queue: mpsc::Receiver<
             }
             first => {
                 let mut group = Vec::new();
-                held = collection.gather(first, &mut queue, &mut group).await;
+                held = collection.gather(first, &mut queue, &mut group, next_row).await;
                 collection.commit(group, &mut next_row).await
             }
         };
@@ -99,21 +99,25 @@ impl Collection {
         first: Command,
         queue: &mut mpsc::Receiver<Command>,
         group: &mut Vec<Pending>,
+        next_row: u64,
     ) -> Option<Command> {
         let mut next = Some(first);
         let mut rows = 0;
         while let Some(command) = next {
             match command {
-                Command::Write { rows: new, reply } => {
-                    rows += new.len();
-                    group.push(Pending { change: Change::Rows(new), reply });
-                }
+                Command::Write { rows: new, reply } => match self.check_made_keys(&new, next_row) {
+                    Ok(()) => {
+                        rows += new.len();
+                        group.push(Pending { change: Change::Rows(new), reply });
+                    }
+                    Err(error) => answer(reply, Err(error)),
+                },
                 Command::Delete { keys, reply } => {
                     rows += keys.len();
                     group.push(Pending { change: Change::Keys(keys), reply });
                 }
                 Command::Patch { .. } | Command::DeleteWhere { .. } if group.is_empty() => {
-                    self.resolve(command, group).await;
+                    self.resolve(command, group, next_row).await;
                     return None;
                 }
                 barrier => return Some(barrier),
@@ -127,13 +131,13 @@ impl Collection {
     }
 
     /// Turns a command that depends on the stored rows into a plain change; one that can't be is answered here.
-    async fn resolve(&self, command: Command, group: &mut Vec<Pending>) {
+    async fn resolve(&self, command: Command, group: &mut Vec<Pending>, next_row: u64) {
         match command {
             Command::DeleteWhere { filter, partitions, reply } => match self.matching_keys(&filter, &partitions) {
                 Ok(keys) => group.push(Pending { change: Change::Keys(keys), reply }),
                 Err(error) => answer(reply, Err(error)),
             },
-            Command::Patch { rows, partition, reply } => match self.patched(rows, partition).await {
+            Command::Patch { rows, partition, reply } => match self.patched(rows, partition, next_row).await {
                 Ok(rows) => group.push(Pending { change: Change::Rows(rows), reply }),
                 Err(error) => answer(reply, Err(error)),
             },
@@ -151,8 +155,13 @@ impl Collection {
     }
 
     /// Completes partly given rows by the stored ones; a key that isn't stored must come with all that a row needs.
-    async fn patched(&self, rows: Vec<Vec<Option<Value>>>, partition: i64) -> Result<Vec<StoredRow>, EngineError> {
-        let primary = self.fields.iter().position(|field| field.primary).ok_or(EngineError::Record("schema"))?;
+    async fn patched(
+        &self,
+        rows: Vec<Vec<Option<Value>>>,
+        partition: i64,
+        next_row: u64,
+    ) -> Result<Vec<StoredRow>, EngineError> {
+        let primary = self.primary_column()?;
         let mut patched = Vec::with_capacity(rows.len());
         for row in rows {
             let key = row[primary].as_ref().and_then(Key::from_value);
@@ -172,7 +181,27 @@ impl Collection {
             }
             patched.push(StoredRow { number: 0, partition, values });
         }
+        self.check_made_keys(&patched, next_row)?;
         Ok(patched)
+    }
+
+    /// In an autoID collection a given key must be one that was made: any other could be made later, for another row, which
+    /// would then silently take the place of this one.
+    fn check_made_keys(&self, rows: &[StoredRow], next_row: u64) -> Result<(), EngineError> {
+        let primary = self.primary_column()?;
+        let made = |value: &Value| match value {
+            Value::Null => true,
+            Value::Int(key) => u64::try_from(*key).is_ok_and(|number| (1..next_row).contains(&number)),
+            Value::Text(key) => key.parse().is_ok_and(|number| (1..next_row).contains(&number)),
+            _ => false,
+        };
+        if self.fields[primary].auto_id && !rows.iter().all(|row| made(&row.values[primary])) {
+            return Err(EngineError::InvalidRows(format!(
+                "field '{}' is made by autoID: an upsert can only name keys that were made here; leave the key out for new rows",
+                self.fields[primary].name
+            )));
+        }
+        Ok(())
     }
 
     /// Makes a group durable, shows it to readers, and answers. An error means that what is durable is unknown.
@@ -209,7 +238,7 @@ impl Collection {
 
     /// The group as one batch; numbers the rows and makes the keys that the engine makes.
     fn batch(&self, group: &mut [Pending], mut next_row: u64) -> Result<(WriteBatch, u64), EngineError> {
-        let primary = self.fields.iter().position(|field| field.primary).ok_or(EngineError::Record("schema"))?;
+        let primary = self.primary_column()?;
         let mut batch = WriteBatch::new();
         for pending in group {
             match &mut pending.change {
@@ -243,7 +272,7 @@ impl Collection {
     }
 
     fn apply(&self, change: &Change, memory: Option<&mut Memory>) -> Result<PrimaryKeys, EngineError> {
-        let primary = self.fields.iter().position(|field| field.primary).ok_or(EngineError::Record("schema"))?;
+        let primary = self.primary_column()?;
         match change {
             Change::Rows(rows) => {
                 if let Some(memory) = memory {
