@@ -6,15 +6,12 @@ use std::{
 };
 
 use custody_store::{ZoneId, ZoneStore, Zones};
-use futures::TryStreamExt;
-use object_store::{ObjectStore, path::Path};
 use slatedb::WriteBatch;
 
 use crate::{
     DatabaseInfo, EngineError, EngineStats, NewDatabase, ZoneHealth,
     catalog::{ClusterRecord, DEFAULT_DATABASE, DatabaseEntry, DatabaseRecord, Stage, UserRecord},
     clock::HybridClock,
-    collection,
     database::{Database, OpenDatabase},
     graph::SEARCHES_PER_CORE,
     kv::Kv,
@@ -81,11 +78,11 @@ impl Engine {
             return Err(EngineError::Sealed(status));
         }
         let catalog = zone.root().join("catalog");
-        if !new {
-            require_catalog(&zone, &catalog).await?;
+        if !new && !Kv::exists(&zone, &catalog).await? {
+            return Err(EngineError::CatalogMissing(zone.zone()));
         }
         let kv = Kv::open(&zone, catalog).await?;
-        let tag_key = tag_key(&kv, new).await?;
+        let tag_key = tag_key(&kv, new).await?.ok_or_else(|| EngineError::CatalogMissing(zone.zone()))?;
         let mut entries: Vec<DatabaseEntry> = Vec::new();
         kv.scan(DATABASES, |_, value| {
             entries.push(rows::decode_record(value, "database entry")?);
@@ -379,20 +376,11 @@ impl Engine {
     }
 }
 
-/// Refuses a cluster whose catalog is gone, before anything is written in its place: the cluster would seem to be empty.
-async fn require_catalog(zone: &ZoneStore, catalog: &Path) -> Result<(), EngineError> {
-    match zone.objects().list(Some(catalog)).try_next().await {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => Err(EngineError::CatalogMissing),
-        Err(error) => Err(collection::store_error(error)),
-    }
-}
-
-/// The key of the databases' name tags, made when the cluster is.
-async fn tag_key(kv: &Kv, new: bool) -> Result<aws_lc_rs::hmac::Key, EngineError> {
+/// The key of the databases' name tags, made when the cluster is; `None` where an old cluster has none.
+async fn tag_key(kv: &Kv, new: bool) -> Result<Option<aws_lc_rs::hmac::Key>, EngineError> {
     let record = match kv.get(CLUSTER).await? {
         Some(bytes) => rows::decode_record(&bytes, "cluster record")?,
-        None if !new => return Err(EngineError::CatalogMissing),
+        None if !new => return Ok(None),
         None => {
             let mut tag_key = [0; 32];
             aws_lc_rs::rand::fill(&mut tag_key)
@@ -404,7 +392,7 @@ async fn tag_key(kv: &Kv, new: bool) -> Result<aws_lc_rs::hmac::Key, EngineError
             record
         }
     };
-    Ok(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &record.tag_key))
+    Ok(Some(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &record.tag_key)))
 }
 
 fn database_key(zone: &[u8; 16]) -> Vec<u8> {

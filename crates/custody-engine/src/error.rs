@@ -1,7 +1,7 @@
 //! What can go wrong, one variant a fact. Adapters map them to wire codes in one place.
 
 use custody_filter::FilterError;
-use custody_store::{ZoneStatus, ZonesError};
+use custody_store::{ZoneId, ZoneStatus, ZonesError};
 
 /// An error of the engine. Messages name what failed, why and what to do, and never carry a row's values.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -82,12 +82,33 @@ pub enum EngineError {
     /// The storage below failed or holds damaged data.
     #[error("storage failed: {0}")]
     Storage(String),
-    /// A cluster without a catalog.
+    /// A cluster or a database without its catalog.
     #[error(
-        "the cluster's catalog is missing: it was deleted, or the cluster's making was cut short. Restore the objects under the \
-         cluster's prefix; if the cluster never held anything, remove them and start again"
+        "the catalog is missing in zone {0}: it was deleted, or the making was cut short. Restore the objects under \
+         zones/{0}/catalog; if nothing was ever stored, remove the cluster's prefix and start again"
     )]
-    CatalogMissing,
+    CatalogMissing(ZoneId),
+    /// A log with a hole: everything after it would be lost.
+    #[error("{0} is missing, and younger objects of the same log are there: it was deleted; restore it")]
+    LogIncomplete(String),
+    /// A database whose catalog is older than what lies beside it.
+    #[error(
+        "the catalog of zone {0} is older than collection {1:016x} that lies in the zone: the storage was rolled back. Restore \
+         the objects under zones/{0}/catalog"
+    )]
+    CatalogRolledBack(ZoneId, i64),
+    /// A collection that is in its database's catalog and has no rows in the storage, not even none.
+    #[error(
+        "the objects of collection {0:016x} are missing: they were deleted. Restore the objects under its prefix, or drop the \
+         collection"
+    )]
+    RowsMissing(i64),
+    /// A collection whose newest rows are gone, though an index covers them.
+    #[error(
+        "the newest rows of collection {0:016x} are missing, and an index snapshot covers them: the storage was rolled back, or \
+         objects of the log were deleted. Restore them, or drop the index to open the older state"
+    )]
+    RowsRolledBack(i64),
     /// A stored record that can't be read: written by a newer version, or damaged.
     #[error("stored {0} can't be read: it was written by a newer version, or is damaged")]
     Record(&'static str),

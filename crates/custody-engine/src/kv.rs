@@ -1,10 +1,13 @@
 //! A durable map on SlateDB: the log, its compaction and the fencing of a second writer come from there.
 
+mod log;
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use custody_store::ZoneStore;
-use object_store::path::Path;
+use custody_store::{StoreError, ZoneStore};
+use futures::TryStreamExt;
+use object_store::{ObjectStore, path::Path};
 use slatedb::{
     CloseReason, Db, ErrorKind, Settings, WriteBatch,
     config::{CompressionCodec, ScanOptions, SstBlockSize},
@@ -31,6 +34,7 @@ pub(crate) struct Kv {
 impl Kv {
     /// Opens the map under a path, making it if there is none. Whoever had it open before is fenced out.
     pub(crate) async fn open(zone: &ZoneStore, path: Path) -> Result<Self, EngineError> {
+        log::require_whole(zone, &path).await?;
         let settings = Settings {
             flush_interval: Some(FLUSH_INTERVAL),
             object_store_max_retries: Some(STORE_RETRIES),
@@ -47,6 +51,12 @@ impl Kv {
             .await
             .map_err(storage_error)?;
         Ok(Self { db })
+    }
+
+    /// Whether there is a map under a path. Opening where there is none makes one.
+    pub(crate) async fn exists(zone: &ZoneStore, path: &Path) -> Result<bool, EngineError> {
+        let first = zone.objects().list(Some(path)).try_next().await;
+        Ok(first.map_err(|error| EngineError::Storage(error.to_string()))?.is_some())
     }
 
     /// Writes all of a batch or nothing of it; durable on return.
@@ -121,6 +131,7 @@ impl Kv {
 fn storage_error(error: slatedb::Error) -> EngineError {
     match error.kind() {
         ErrorKind::Closed(CloseReason::Fenced) => EngineError::Fenced,
-        _ => EngineError::Storage(error.to_string()),
+        // What a sealed store found lies deep in SlateDB's error, whose own text does not say it.
+        _ => EngineError::Storage(StoreError::find(&error).map_or_else(|| error.to_string(), ToString::to_string)),
     }
 }

@@ -168,7 +168,7 @@ async fn a_cluster_whose_catalog_is_gone_is_not_taken_for_an_empty_one() {
         store.delete(&object.location).await.unwrap();
     }
     let opened = Engine::open(std::sync::Arc::new(custody_store::PlainZones::new(std::sync::Arc::clone(&store)))).await;
-    assert!(matches!(opened, Err(EngineError::CatalogMissing)));
+    assert!(matches!(opened, Err(EngineError::CatalogMissing(_))));
     assert!(store.list(Some(&catalog)).try_next().await.unwrap().is_none(), "nothing was put in its place");
 }
 

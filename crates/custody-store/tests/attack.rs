@@ -101,6 +101,18 @@ async fn a_file_is_not_said_to_be_short_by_its_length_alone() {
 }
 
 #[tokio::test]
+async fn an_object_is_not_said_to_be_empty_by_its_length_alone() {
+    let (cluster, store) = written(&rows(3 * CHUNK)).await;
+    let mut stored = cluster.stored(&at("a")).await;
+    stored.truncate(HEADER_LEN + 16);
+    cluster.overwrite(&at("a"), stored).await;
+    let error = store.head(&at("a")).await.unwrap_err();
+    assert!(matches!(cause(&error), StoreError::Tampered { .. }), "{error}");
+    let (_cluster, empty) = written(b"").await;
+    assert_eq!(empty.head(&at("a")).await.unwrap().size, 0);
+}
+
+#[tokio::test]
 async fn two_objects_swapped_do_not_open() {
     let (cluster, store) = written(b"one").await;
     store.put(&at("b"), "two".into()).await.unwrap();

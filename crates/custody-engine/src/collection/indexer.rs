@@ -62,14 +62,20 @@ impl Collection {
         })
     }
 
-    /// Takes the newest snapshots in; an index without one is built from the rows.
-    pub(super) async fn restore_graphs(&self) -> Result<(), EngineError> {
+    /// Takes the newest snapshots in; an index without one is built from the rows. A snapshot is written after the rows
+    /// that it covers: one that covers more than there are proves that objects of the log are gone.
+    pub(super) async fn restore_graphs(&self, next_row: u64) -> Result<(), EngineError> {
         for (index, graph) in self.graphs() {
             let Some(newest) = self.snapshots(&index).await?.pop() else { continue };
             let objects = self.zone.objects();
             let bytes = objects.get(&newest).await.map_err(store_error)?.bytes().await.map_err(store_error)?;
-            let restored = tokio::task::spawn_blocking(move || graph.restore(&bytes)).await;
+            let restored = Arc::clone(&graph);
+            let restored = tokio::task::spawn_blocking(move || restored.restore(&bytes)).await;
             restored.map_err(|_| EngineError::Storage("reading an index failed".into()))??;
+            if graph.covered() > next_row {
+                self.drop_graphs();
+                return Err(EngineError::RowsRolledBack(self.id));
+            }
         }
         Ok(())
     }

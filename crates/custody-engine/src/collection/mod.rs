@@ -62,23 +62,51 @@ pub(crate) struct Collection {
 }
 
 impl Collection {
+    /// Begins a new collection's data. Only then may its record be stored.
+    pub(crate) async fn create(
+        zone: &ZoneStore,
+        record: &CollectionRecord,
+        clock: Arc<HybridClock>,
+    ) -> Result<Arc<Self>, EngineError> {
+        let kv = Kv::open(zone, rows_root(zone, record.id)).await?;
+        let next_row = writer::begin(&kv).await?;
+        Self::start(zone, record, clock, kv, next_row)
+    }
+
     /// Opens a collection's data, and loads it where its record says so.
     pub(crate) async fn open(
         zone: &ZoneStore,
         record: &CollectionRecord,
         clock: Arc<HybridClock>,
     ) -> Result<Arc<Self>, EngineError> {
-        let root = root(zone, record.id);
-        let kv = Arc::new(Kv::open(zone, root.clone().join("rows")).await?);
-        let next_row = writer::next_row(&kv).await?;
+        let rows = rows_root(zone, record.id);
+        if !Kv::exists(zone, &rows).await? {
+            return Err(EngineError::RowsMissing(record.id));
+        }
+        let kv = Kv::open(zone, rows).await?;
+        let next_row = writer::next_row(&kv, record.id).await?;
+        let collection = Self::start(zone, record, clock, kv, next_row)?;
+        if record.loaded {
+            collection.load().await?;
+        }
+        Ok(collection)
+    }
+
+    fn start(
+        zone: &ZoneStore,
+        record: &CollectionRecord,
+        clock: Arc<HybridClock>,
+        kv: Kv,
+        next_row: u64,
+    ) -> Result<Arc<Self>, EngineError> {
         let (commands, queue) = mpsc::channel(QUEUE);
         let collection = Arc::new(Self {
             id: record.id,
             fields: Arc::new(record.schema.columns()),
             dynamic: record.schema.dynamic,
             zone: zone.clone(),
-            root,
-            kv,
+            root: root(zone, record.id),
+            kv: Arc::new(kv),
             commands,
             memory: RwLock::new(None),
             indexes: RwLock::new(BTreeMap::new()),
@@ -95,9 +123,6 @@ impl Collection {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .extend([writer.abort_handle(), indexer.abort_handle()]);
-        if record.loaded {
-            collection.load().await?;
-        }
         Ok(collection)
     }
 
@@ -268,6 +293,11 @@ impl Drop for Collection {
     fn drop(&mut self) {
         self.darken();
     }
+}
+
+/// Where a collection's durable map is.
+fn rows_root(zone: &ZoneStore, id: i64) -> Path {
+    root(zone, id).join("rows")
 }
 
 /// Where a collection's objects are.

@@ -36,12 +36,19 @@ pub(super) enum Command {
     Release { reply: Reply<()> },
 }
 
+/// The number of a collection's first row.
+const FIRST_ROW: u64 = 1;
+
+/// Begins the durable map of a new collection. From now on a map without a counter is one that lost its objects.
+pub(super) async fn begin(kv: &Kv) -> Result<u64, EngineError> {
+    kv.put(rows::NEXT_ROW, &rows::encode(&FIRST_ROW, "row counter")?).await?;
+    Ok(FIRST_ROW)
+}
+
 /// The number of the next row, as the durable map has it.
-pub(super) async fn next_row(kv: &Kv) -> Result<u64, EngineError> {
-    match kv.get(rows::NEXT_ROW).await? {
-        Some(bytes) => rows::decode_record(&bytes, "row counter"),
-        None => Ok(1),
-    }
+pub(super) async fn next_row(kv: &Kv, id: i64) -> Result<u64, EngineError> {
+    let bytes = kv.get(rows::NEXT_ROW).await?.ok_or(EngineError::RowsMissing(id))?;
+    rows::decode_record(&bytes, "row counter")
 }
 
 /// A change that becomes durable with its group.
@@ -68,7 +75,7 @@ pub(super) async fn run(collection: Weak<Collection>, mut queue: mpsc::Receiver<
         let Some(collection) = collection.upgrade() else { return };
         let result = match first {
             Command::Load { reply } => {
-                answer(reply, collection.load_now().await);
+                answer(reply, collection.load_now(next_row).await);
                 Ok(())
             }
             Command::Release { reply } => {
@@ -290,7 +297,7 @@ impl Collection {
         }
     }
 
-    async fn load_now(&self) -> Result<(), EngineError> {
+    async fn load_now(&self, next_row: u64) -> Result<(), EngineError> {
         if self.view().is_some() {
             return Ok(());
         }
@@ -307,7 +314,7 @@ impl Collection {
             .await
             .map_err(|_| EngineError::Storage("loading the rows failed".into()))??;
         let rows = memory.len();
-        self.restore_graphs().await?;
+        self.restore_graphs(next_row).await?;
         *self.memory.write().unwrap_or_else(PoisonError::into_inner) = Some(memory);
         self.grown.notify_one();
         tracing::info!(collection = self.id, rows, millis = started.elapsed().as_millis(), "collection loaded");

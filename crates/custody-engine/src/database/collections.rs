@@ -33,7 +33,7 @@ impl OpenDatabase {
             indexes: Vec::new(),
             partitions: vec![default],
         };
-        self.store(vec![record]).await
+        self.begin(record).await
     }
 
     fn require_free(&self, name: &str) -> Result<(), EngineError> {

@@ -51,8 +51,12 @@ impl OpenDatabase {
 
     /// Opens the catalog of a database, and clears away what dropped collections left.
     pub(crate) async fn open(zone: ZoneStore, clock: Arc<HybridClock>) -> Result<Self, EngineError> {
-        let kv = Kv::open(&zone, zone.root().join("catalog")).await?;
-        let record = kv.get(DATABASE).await?.ok_or(EngineError::Record("database record"))?;
+        let catalog = zone.root().join("catalog");
+        if !Kv::exists(&zone, &catalog).await? {
+            return Err(EngineError::CatalogMissing(zone.zone()));
+        }
+        let kv = Kv::open(&zone, catalog).await?;
+        let record = kv.get(DATABASE).await?.ok_or_else(|| EngineError::CatalogMissing(zone.zone()))?;
         let record = rows::decode_record(&record, "database record")?;
         let mut records = BTreeMap::new();
         kv.scan(COLLECTIONS, |_, value| {
@@ -122,6 +126,28 @@ impl OpenDatabase {
         records.values().find(named).cloned().ok_or_else(|| EngineError::CollectionNotFound(name.to_owned()))
     }
 
+    /// Begins a collection and stores its record, in this order: a record whose rows are missing is one whose objects were
+    /// deleted. What a crash leaves in between is cleared away at the next open. The caller holds `changing`.
+    pub(super) async fn begin(&self, record: CollectionRecord) -> Result<(), EngineError> {
+        let id = record.id;
+        let collection = match Collection::create(&self.zone, &record, Arc::clone(&self.clock)).await {
+            Ok(collection) => collection,
+            Err(error) => {
+                if let Err(error) = self.remove_objects(id).await {
+                    tracing::warn!(collection = id, %error, "what was begun is cleared away at the next start");
+                }
+                return Err(error);
+            }
+        };
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(Some(collection).into()));
+        if let Err(error) = self.store(vec![record]).await {
+            // Whether the record is stored is unknown: its rows have to stay.
+            self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            return Err(error);
+        }
+        Ok(())
+    }
+
     /// Stores changed records all at once. The caller holds `changing`.
     pub(super) async fn store(&self, changed: Vec<CollectionRecord>) -> Result<(), EngineError> {
         let mut batch = WriteBatch::new();
@@ -161,6 +187,7 @@ impl OpenDatabase {
         Ok(())
     }
 
+    /// Removes what lies in the zone and is in no record: of collections that were dropped, or only begun.
     async fn clear_leftovers(&self) -> Result<(), EngineError> {
         let root = self.zone.root().join("collections");
         let listed = self.zone.objects().list_with_delimiter(Some(&root)).await.map_err(collection::store_error)?;
@@ -169,6 +196,10 @@ impl OpenDatabase {
         for prefix in listed.common_prefixes {
             let id = prefix.filename().and_then(|name| i64::from_str_radix(name, 16).ok());
             if let Some(id) = id.filter(|id| !known.contains(id)) {
+                // An id is stored as given before anything is made under it.
+                if id >= self.record().next_id {
+                    return Err(EngineError::CatalogRolledBack(self.zone.zone(), id));
+                }
                 tracing::info!(collection = id, "clearing away what a dropped collection left");
                 self.remove_objects(id).await?;
             }

@@ -1,6 +1,8 @@
 //! A `custody node` of the tests' own: real program, real files, a key of the local development KMS.
+#![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::{
+    collections::BTreeMap,
     error::Error,
     fs::File,
     io::{Read, Write},
@@ -12,6 +14,9 @@ use std::{
 };
 
 use milvus::v2::prelude::{ClientV2, ConnectConfig};
+
+/// The id of the tests' clusters.
+pub(crate) const CLUSTER: &str = "in01-rust-sdk";
 
 /// What a test ends with when it fails.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
@@ -44,7 +49,7 @@ impl Node {
     fn spawn(&mut self) -> Result<(), Failure> {
         let log = File::options().create(true).append(true).open(self.log())?;
         let child = Command::new(PROGRAM)
-            .args(["node", "--cluster-id", "in01-rust-sdk", "--key-arn", &self.key_arn])
+            .args(["node", "--cluster-id", CLUSTER, "--key-arn", &self.key_arn])
             .args(["--listen", &format!("127.0.0.1:{}", self.port), "--key-check-interval", "1s", "--allow-swap"])
             .arg("--data-dir")
             .arg(self.directory.path())
@@ -79,7 +84,55 @@ impl Node {
         self.spawn()
     }
 
-    fn kill(&mut self) -> Result<(), Failure> {
+    /// SIGTERM: the process ends by itself.
+    pub(crate) fn stop(&mut self) -> Result<(), Failure> {
+        let mut child = self.child.take().ok_or("the node does not run")?;
+        let pid = rustix::process::Pid::from_child(&child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
+        let status = child.wait()?;
+        if status.success() { Ok(()) } else { Err(format!("the node ended with {status}").into()) }
+    }
+
+    /// A new process on the data of one that was stopped.
+    pub(crate) fn start_again(&mut self) -> Result<(), Failure> {
+        self.spawn()
+    }
+
+    /// Every object of the cluster by its path in it.
+    pub(crate) fn objects(&self) -> Result<BTreeMap<object_store::path::Path, Vec<u8>>, Failure> {
+        let root = self.directory.path().join("storage/clusters").join(CLUSTER);
+        let (mut found, mut left) = (BTreeMap::new(), vec![root.clone()]);
+        while let Some(directory) = left.pop() {
+            for entry in std::fs::read_dir(directory)? {
+                let path = entry?.path();
+                if path.is_dir() {
+                    left.push(path);
+                } else {
+                    let name = path.strip_prefix(&root)?.to_str().ok_or("a path that is no text")?.to_owned();
+                    match std::fs::read(&path) {
+                        Ok(bytes) => drop(found.insert(object_store::path::Path::parse(name)?, bytes)),
+                        // Being written, or removed meanwhile.
+                        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The cluster's key.
+    pub(crate) fn key_arn(&self) -> &str {
+        &self.key_arn
+    }
+
+    /// The file of the development KMS.
+    pub(crate) fn kms_file(&self) -> PathBuf {
+        self.directory.path().join("local-kms.json")
+    }
+
+    /// kill -9.
+    pub(crate) fn kill(&mut self) -> Result<(), Failure> {
         if let Some(mut child) = self.child.take() {
             child.kill()?;
             child.wait()?;

@@ -1,0 +1,54 @@
+//! Whether a map's log has all its objects.
+//!
+//! SlateDB looks for the end of a log object by object, and takes the first that is missing for the end. Where one in the
+//! middle was deleted, it would open a state without all that follows, and say nothing.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use custody_store::ZoneStore;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, path::Path};
+use slatedb::admin::Admin;
+
+use super::storage_error;
+use crate::EngineError;
+
+/// Looks at a log before it is called incomplete: another process that still has the map open may remove what it no
+/// longer needs between the look at the manifest and the look at the log.
+const LOOKS: usize = 3;
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Refuses a map whose log has a hole. The end of a log can't be known here: what is cut off there goes unnoticed.
+pub(super) async fn require_whole(zone: &ZoneStore, path: &Path) -> Result<(), EngineError> {
+    let mut missing = None;
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        missing = first_missing(zone, path).await?;
+        if missing.is_none() {
+            return Ok(());
+        }
+    }
+    match missing {
+        Some(object) => Err(EngineError::LogIncomplete(object.to_string())),
+        None => Ok(()),
+    }
+}
+
+/// The oldest object that the log needs and doesn't have, although younger ones are there.
+async fn first_missing(zone: &ZoneStore, path: &Path) -> Result<Option<Path>, EngineError> {
+    let admin = Admin::builder(path.clone(), zone.objects()).build();
+    let Some(manifest) = admin.read_manifest(None).await.map_err(storage_error)? else { return Ok(None) };
+    let first = manifest.replay_after_wal_id() + 1;
+    let log = path.clone().join("wal");
+    let listed: Vec<_> = zone.objects().list(Some(&log)).try_collect().await.map_err(crate::collection::store_error)?;
+    let number = |name: &str| name.strip_suffix(".sst")?.parse::<u64>().ok();
+    let there: BTreeSet<u64> = listed
+        .iter()
+        .filter_map(|object| number(object.location.filename()?))
+        .filter(|number| *number >= first)
+        .collect();
+    let gap = (first..).zip(&there).find(|(expected, found)| expected != *found);
+    Ok(gap.map(|(expected, _)| log.join(format!("{expected:020}.sst"))))
+}
