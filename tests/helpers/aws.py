@@ -93,12 +93,16 @@ class Account:
 class Customer:
     """A customer's side: a role that trusts our user under an external id, and a key that the role may use."""
 
-    def __init__(self, endpoint: str, region: str = REGION):
+    def __init__(self, endpoint: str, region: str = REGION, service: "Customer | None" = None):
+        """With `service`, it is the same user of ours that is trusted as there."""
         self.unique = uuid.uuid4().hex[:8]
         self.account = Account(endpoint, CUSTOMER_ACCOUNT, region=region)
         self.region = region
         self.external_id = f"external-{uuid.uuid4().hex}"
-        self.service = self._our_user(endpoint)
+        if service:
+            self.service, self.service_arn = service.service, service.service_arn
+        else:
+            self.service = self._our_user(endpoint)
         self.kms = self.account.client("kms")
         self.iam = self.account.client("iam")
         self.role = f"custody-role-{self.unique}"

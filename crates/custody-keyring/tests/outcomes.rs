@@ -94,7 +94,7 @@ async fn live_through(world: &World, expected: Outcome, begin: impl Fn(&World), 
     let (zone, tenant) = (world.zone().await, world.tenant_zone().await);
     let key = print_of(&zone).unwrap();
     settle().await;
-    let began = world.now();
+    let since = world.now();
     begin(world);
     world.next_check().await;
     // The time in which a denial is confirmed.
@@ -103,7 +103,7 @@ async fn live_through(world: &World, expected: Outcome, begin: impl Fn(&World), 
     match expected {
         Outcome::Unreachable | Outcome::Ours => {
             assert!(is_grace(&zone) && print_of(&zone) == Ok(key), "{what}: served on grace");
-            while world.now() < began + INTERVAL + GRACE {
+            while world.now() < since + INTERVAL + GRACE {
                 world.clock.advance(60 * SECOND);
                 settle().await;
             }
@@ -192,12 +192,12 @@ async fn hang_through(world: &World, begin: impl Fn(&World), what: &str) {
     let (zone, tenant) = (world.zone().await, world.tenant_zone().await);
     let key = print_of(&zone);
     settle().await;
-    let began = world.now();
+    let since = world.now();
     begin(world);
     world.next_check().await;
     world.pass(31 * SECOND).await;
     assert!(is_grace(&zone) && zone.status().outcome() == Some(Outcome::Unreachable), "{what}: {}", zone.status());
-    while world.now() < began + INTERVAL + GRACE {
+    while world.now() < since + INTERVAL + GRACE {
         world.clock.advance(60 * SECOND);
         settle().await;
     }
