@@ -10,7 +10,7 @@ import json
 import pytest
 
 from helpers import proxy as trouble
-from helpers.aws import Customer
+from helpers.aws import CUSTOMER_ACCOUNT, Customer
 from helpers.node import files_under
 from helpers.proxy import KMS, STS, Proxy
 from helpers.raw import Raw
@@ -178,3 +178,86 @@ def test_each_trouble_runs_on_grace_then_seals_one_tenant_alone_and_ends_by_itse
     assert node.pid == pid
     node.stop()
     reconcile(node, proxy)
+
+
+# --- what a key's owner does -----------------------------------------------------------------------------------------
+
+
+def restore_role(customer: Customer) -> None:
+    customer.create_role()
+    customer.grant(customer.key_arn)
+
+
+def cancel_deletion(customer: Customer) -> None:
+    customer.kms.cancel_key_deletion(KeyId=customer.key_arn)
+    customer.kms.enable_key(KeyId=customer.key_arn)
+
+
+# Name: (what the owner does, how it is taken back, what the reason says). All of it by the stand-in's own enforcement.
+REVOCATIONS = {
+    "principal removed": (
+        lambda it: it.set_trust(principal=f"arn:aws:iam::{CUSTOMER_ACCOUNT}:root"),
+        Customer.set_trust,
+        "trust policy",
+    ),
+    "external id changed": (lambda it: it.set_trust(external_id="another-id"), Customer.set_trust, "external id"),
+    "role deleted": (Customer.delete_role, restore_role, "the role exists"),
+    "policy removed": (Customer.delete_policy, lambda it: it.grant(it.key_arn), "permission kms:decrypt"),
+    "one permission removed": (
+        lambda it: it.grant(it.key_arn, ("kms:Encrypt", "kms:DescribeKey")),
+        lambda it: it.grant(it.key_arn),
+        "permission kms:decrypt",
+    ),
+    "key disabled": (
+        lambda it: it.kms.disable_key(KeyId=it.key_arn),
+        lambda it: it.kms.enable_key(KeyId=it.key_arn),
+        "the key is disabled",
+    ),
+    "key pending deletion": (
+        lambda it: it.kms.schedule_key_deletion(KeyId=it.key_arn, PendingWindowInDays=7),
+        cancel_deletion,
+        "pending deletion",
+    ),
+}
+
+
+def test_each_revocation_by_an_owner_seals_that_owners_data_alone_and_taking_it_back_mends_it(cluster, proxy):
+    node, own, tenants = cluster("untouched", *REVOCATIONS)
+    pid = node.pid
+    for name, (revoke, _, _) in REVOCATIONS.items():
+        revoke(tenants[name].customer)
+    node.wait_for("all to go dark", lambda: all(tenants[name].why() for name in REVOCATIONS), 15)
+    for name, (_, _, words) in REVOCATIONS.items():
+        why = tenants[name].why().lower()
+        assert "revoked" in why and words in why, f"{name}: {why}"
+    assert own.query() is None and tenants["untouched"].why() == ""
+    for name, (_, restore, _) in REVOCATIONS.items():
+        restore(tenants[name].customer)
+    node.wait_for("all to come back", lambda: not any(it.why() for it in tenants.values()), 15)
+    assert own.query() is None and node.pid == pid
+    node.stop()
+    reconcile(node, proxy)
+
+
+def test_a_key_that_exists_in_another_region_than_the_clusters_makes_no_cluster(make_node, customer, proxy):
+    elsewhere = customer.create_key(region="eu-central-1")
+    customer.grant(elsewhere)
+    env = customer.service.environment() | {"AWS_ENDPOINT_URL": proxy.endpoint}
+    tenant = ("--tenant-key", elsewhere)
+    for name, key, more in (("own", elsewhere, ()), ("tenant", customer.key_arn, tenant)):
+        node = make_node(name, key_arn=key, arguments=(*customer.node_arguments(), *more), env=env)
+        said = node.start_refused()
+        assert "another region" in said and "eu-central-1" in said and "us-west-2" in said and elsewhere in said
+        assert files_under(node.data_dir, node.tmp_dir) == []
+    assert proxy.calls == [], "and nobody was asked"
+
+
+def test_a_cluster_whose_own_kms_cannot_be_reached_serves_on_grace_goes_dark_and_comes_back(cluster, proxy):
+    node, own, _ = cluster(grace="3s")
+    pid = node.pid
+    with proxy.refusing():
+        node.wait_for("a check to fail", lambda: "key check failed" in node.output())
+        assert own.query() is None, "served on grace"
+        node.wait_for("grace to end", lambda: "no connection" in (own.query() or ""), 15)
+    node.wait_for("the cluster to come back", lambda: own.query() is None, 15)
+    assert node.pid == pid

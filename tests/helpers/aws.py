@@ -106,19 +106,7 @@ class Customer:
         self.kms = self.account.client("kms")
         self.iam = self.account.client("iam")
         self.role = f"custody-role-{self.unique}"
-        trust = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Principal": {"AWS": self.service_arn},
-                    "Action": "sts:AssumeRole",
-                    "Condition": {"StringEquals": {"sts:ExternalId": self.external_id}},
-                }
-            ],
-        }
-        role = self.iam.create_role(RoleName=self.role, AssumeRolePolicyDocument=json.dumps(trust))
-        self.role_arn = role["Role"]["Arn"]
+        self.create_role()
         self.key_arn = self.create_key()
         self.grant(self.key_arn)
 
@@ -135,6 +123,32 @@ class Customer:
         iam.put_user_policy(UserName=name, PolicyName="service", PolicyDocument=policy)
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return Account(endpoint, key["AccessKeyId"], key["SecretAccessKey"], self.region)
+
+    def trust(self, principal: str | None = None, external_id: str | None = None) -> str:
+        """A trust policy: our user under our external id, unless said otherwise."""
+        condition = {"StringEquals": {"sts:ExternalId": external_id or self.external_id}}
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"AWS": principal or self.service_arn},
+            "Action": "sts:AssumeRole",
+            "Condition": condition,
+        }
+        return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+    def create_role(self) -> None:
+        role = self.iam.create_role(RoleName=self.role, AssumeRolePolicyDocument=self.trust())
+        self.role_arn = role["Role"]["Arn"]
+
+    def set_trust(self, **changed: str) -> None:
+        """Edits the trust policy; without arguments it is what it was at first."""
+        self.iam.update_assume_role_policy(RoleName=self.role, PolicyDocument=self.trust(**changed))
+
+    def delete_policy(self) -> None:
+        self.iam.delete_role_policy(RoleName=self.role, PolicyName="custody")
+
+    def delete_role(self) -> None:
+        self.delete_policy()
+        self.iam.delete_role(RoleName=self.role)
 
     def create_key(self, region: str | None = None, **more) -> str:
         """A key's ARN; symmetric for encryption unless said otherwise."""
