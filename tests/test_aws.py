@@ -92,7 +92,7 @@ def test_a_key_that_is_pending_deletion_is_refused(aws_node, customer):
 def test_a_key_of_another_region_is_refused(aws_node, customer):
     elsewhere = customer.key_arn.replace(REGION, "eu-central-1")
     customer.grant(elsewhere)
-    refused_and_nothing_left(aws_node(key_arn=elsewhere), "no such key", "region")
+    refused_and_nothing_left(aws_node(key_arn=elsewhere), "another region", "eu-central-1", REGION)
 
 
 def test_a_key_that_does_not_exist_is_refused(aws_node, customer):

@@ -93,28 +93,20 @@ class Account:
 class Customer:
     """A customer's side: a role that trusts our user under an external id, and a key that the role may use."""
 
-    def __init__(self, endpoint: str, region: str = REGION):
+    def __init__(self, endpoint: str, region: str = REGION, service: "Customer | None" = None):
+        """With `service`, it is the same user of ours that is trusted as there."""
         self.unique = uuid.uuid4().hex[:8]
         self.account = Account(endpoint, CUSTOMER_ACCOUNT, region=region)
         self.region = region
         self.external_id = f"external-{uuid.uuid4().hex}"
-        self.service = self._our_user(endpoint)
+        if service:
+            self.service, self.service_arn = service.service, service.service_arn
+        else:
+            self.service = self._our_user(endpoint)
         self.kms = self.account.client("kms")
         self.iam = self.account.client("iam")
         self.role = f"custody-role-{self.unique}"
-        trust = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Principal": {"AWS": self.service_arn},
-                    "Action": "sts:AssumeRole",
-                    "Condition": {"StringEquals": {"sts:ExternalId": self.external_id}},
-                }
-            ],
-        }
-        role = self.iam.create_role(RoleName=self.role, AssumeRolePolicyDocument=json.dumps(trust))
-        self.role_arn = role["Role"]["Arn"]
+        self.create_role()
         self.key_arn = self.create_key()
         self.grant(self.key_arn)
 
@@ -131,6 +123,32 @@ class Customer:
         iam.put_user_policy(UserName=name, PolicyName="service", PolicyDocument=policy)
         key = iam.create_access_key(UserName=name)["AccessKey"]
         return Account(endpoint, key["AccessKeyId"], key["SecretAccessKey"], self.region)
+
+    def trust(self, principal: str | None = None, external_id: str | None = None) -> str:
+        """A trust policy: our user under our external id, unless said otherwise."""
+        condition = {"StringEquals": {"sts:ExternalId": external_id or self.external_id}}
+        statement = {
+            "Effect": "Allow",
+            "Principal": {"AWS": principal or self.service_arn},
+            "Action": "sts:AssumeRole",
+            "Condition": condition,
+        }
+        return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+    def create_role(self) -> None:
+        role = self.iam.create_role(RoleName=self.role, AssumeRolePolicyDocument=self.trust())
+        self.role_arn = role["Role"]["Arn"]
+
+    def set_trust(self, **changed: str) -> None:
+        """Edits the trust policy; without arguments it is what it was at first."""
+        self.iam.update_assume_role_policy(RoleName=self.role, PolicyDocument=self.trust(**changed))
+
+    def delete_policy(self) -> None:
+        self.iam.delete_role_policy(RoleName=self.role, PolicyName="custody")
+
+    def delete_role(self) -> None:
+        self.delete_policy()
+        self.iam.delete_role(RoleName=self.role)
 
     def create_key(self, region: str | None = None, **more) -> str:
         """A key's ARN; symmetric for encryption unless said otherwise."""

@@ -47,6 +47,7 @@ class Node:
         arguments: tuple[str, ...] = (),
         env: dict[str, str] | None = None,
         log: str = "info",
+        grace: str = "1h",
         password: str = PASSWORD,
     ):
         directory.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ class Node:
             *("--cluster-id", self.cluster_id),
             *("--listen", f"127.0.0.1:{self.port}"),
             *("--key-check-interval", "1s"),
-            *("--key-grace", "1h"),
+            *("--key-grace", grace),
             "--allow-swap",
             *key,
             *place,

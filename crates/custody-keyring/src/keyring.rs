@@ -195,6 +195,21 @@ impl Keyring {
         self.zones().iter().for_each(|zone| self.inner.release(zone));
     }
 
+    /// Ends all renewal, and returns once no check is under way: each call to KMS has then been recorded, given up or
+    /// not. For the moment before the process is replaced: no zone can be opened any more, and leases run out by themselves.
+    pub async fn end_checks(&self) {
+        let leases = {
+            let mut state = self.inner.lock();
+            state.closed = true;
+            std::mem::take(&mut state.leases)
+        };
+        for Renewed { task, .. } in leases.into_values() {
+            task.abort();
+            // It was cancelled, and that is what it says.
+            let _ = task.await;
+        }
+    }
+
     /// An open zone, sealed or not.
     pub fn zone(&self, id: ZoneId) -> Option<Arc<Zone>> {
         self.inner.lock().zones.get(&id).cloned()

@@ -56,7 +56,7 @@ pub enum SealReason {
     Kms(KmsError),
     /// The lease ended before the key was proven again.
     Expired {
-        /// Why the last check failed; `None` if none had ended, as after a suspend.
+        /// Why the last check failed; `None` if none had ended, as after a suspend, or while one hangs.
         last: Option<KmsError>,
     },
     /// No stored copy of a version of its key can be authenticated any more.
@@ -89,7 +89,8 @@ impl fmt::Display for SealReason {
                 write!(f, "its key could not be proven before the grace period was over: {error}")
             }
             Self::Expired { last: None } => f.write_str(
-                "its key was not proven in time (the machine slept, or its clock jumped); it is being checked now",
+                "its key was not proven in time (KMS has not answered yet, or the machine slept, or its clock jumped); it \
+                 is being checked now",
             ),
             Self::Keyring(text) => f.write_str(text),
             Self::Manual => f.write_str("sealed by hand; unseal it to use it again"),

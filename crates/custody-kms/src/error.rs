@@ -105,6 +105,8 @@ pub enum Cause {
     ServerFault,
     /// Our base credential can't be had, is expired or is not accepted.
     BaseCredential,
+    /// The session that the role gave is not accepted any more, or not yet.
+    Session,
     /// The signature was not accepted.
     BadSignature,
     /// Our clock and AWS's are apart.
@@ -151,6 +153,7 @@ impl Cause {
             }
             Self::ServerFault => "wait; look at the AWS health dashboard",
             Self::BaseCredential => "renew this service's own AWS credentials; the key's owner is not at fault",
+            Self::Session => "nothing, unless it lasts: the next check opens a new session",
             Self::BadSignature => "check this service's own AWS secret key and what stands between it and AWS",
             Self::ClockSkew => "set this machine's clock (NTP)",
             Self::RegionInactive => "activate STS for the region in this service's own AWS account",
@@ -183,6 +186,7 @@ impl fmt::Display for Cause {
             Self::TimedOut => f.write_str("no answer in time"),
             Self::ServerFault => f.write_str("a fault inside the KMS"),
             Self::BaseCredential => f.write_str("our own base credential is missing, expired or not accepted"),
+            Self::Session => f.write_str("the role's session was not accepted: it has expired, or was ended"),
             Self::BadSignature => f.write_str("our signature was not accepted"),
             Self::ClockSkew => f.write_str("our clock differs from AWS's"),
             Self::RegionInactive => f.write_str("STS is not active for our account in the key's region"),

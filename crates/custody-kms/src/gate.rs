@@ -45,24 +45,21 @@ impl<C: Connector> RootKms for Gate<C> {
             Line { key: key.clone(), purpose, session: None, recorder: self.recorder.clone(), retry: self.retry };
         let mut attempt = 0;
         loop {
-            let began = Began::now();
-            let result = self.connector.connect(key).await;
-            // Without a role nothing was called, so there is nothing to record.
-            if key.role_arn().is_some() {
-                let (session, request_id, failure) = match &result {
-                    Ok(it) => (it.session.clone(), it.request_id.clone(), None),
-                    Err(failure) => (None, failure.request_id.clone(), Some(failure)),
-                };
-                let verdict = failure.map(|failure| classify(Action::AssumeRole, failure));
-                line.record(&began, Action::AssumeRole, None, session, request_id, failure, verdict.as_ref());
-            }
-            match result {
+            // Without a role nothing is called, so there is nothing to record.
+            let call = key.role_arn().map(|_| Call::begin(&line, Action::AssumeRole, None));
+            match self.connector.connect(key).await {
                 Ok(connected) => {
+                    if let Some(call) = call {
+                        call.answered(connected.session.clone(), connected.request_id.clone(), None);
+                    }
                     line.session = connected.session;
                     return Ok(Box::new(Session { line, wire: connected.wire }));
                 }
                 Err(failure) => {
                     let (outcome, cause) = classify(Action::AssumeRole, &failure);
+                    if let Some(call) = call {
+                        call.failed(None, &failure, outcome);
+                    }
                     if !self.retry.again(attempt, is_transient(&cause)).await {
                         return Err(line.error(key.role_arn().map(|_| Action::AssumeRole), failure, outcome, cause));
                     }
@@ -70,22 +67,6 @@ impl<C: Connector> RootKms for Gate<C> {
             }
             attempt += 1;
         }
-    }
-}
-
-/// When a call began: on the wall clock for the record, on the steady one for how long it took.
-struct Began {
-    at: SystemTime,
-    steady: Instant,
-}
-
-impl Began {
-    fn now() -> Self {
-        Self { at: SystemTime::now(), steady: Instant::now() }
-    }
-
-    fn took(&self) -> Duration {
-        self.steady.elapsed()
     }
 }
 
@@ -99,38 +80,68 @@ struct Line {
 }
 
 impl Line {
-    #[expect(clippy::too_many_arguments, reason = "the columns of a ledger entry")]
-    fn record(
-        &self,
-        began: &Began,
-        action: Action,
-        context: Option<&EncryptionContext>,
-        session: Option<String>,
-        request_id: Option<String>,
-        failure: Option<&Failure>,
-        verdict: Option<&(Outcome, Cause)>,
-    ) {
-        self.recorder.record(LedgerEntry {
-            at: began.at,
-            took: began.took(),
-            provider: self.key.provider(),
-            action,
-            key: self.key.key_arn().clone(),
-            role: self.key.role_arn().cloned(),
-            session,
-            context: context.cloned(),
-            purpose: self.purpose,
-            result: verdict.map_or(Ok(()), |(outcome, _)| Err(*outcome)),
-            code: failure.and_then(code).map(ToOwned::to_owned),
-            request_id,
-        });
-    }
-
     fn error(&self, action: Option<Action>, failure: Failure, outcome: Outcome, cause: Cause) -> KmsError {
         let code = code(&failure).map(ToOwned::to_owned);
         let error = KmsError::new(self.key.key_arn(), outcome, cause);
         let error = if let Some(action) = action { error.during(action) } else { error };
         error.answered(code, Some(failure.text), failure.request_id)
+    }
+}
+
+/// A call under way. It is recorded when it ends, and also when whoever waited for it gave up: AWS may have seen it.
+struct Call {
+    recorder: Recorder,
+    steady: Instant,
+    /// `None` once recorded.
+    entry: Option<LedgerEntry>,
+}
+
+impl Call {
+    fn begin(line: &Line, action: Action, context: Option<&EncryptionContext>) -> Self {
+        let entry = LedgerEntry {
+            at: SystemTime::now(),
+            took: Duration::ZERO,
+            provider: line.key.provider(),
+            action,
+            key: line.key.key_arn().clone(),
+            role: line.key.role_arn().cloned(),
+            session: line.session.clone(),
+            context: context.cloned(),
+            purpose: line.purpose,
+            // What holds if nobody waits for the answer.
+            result: Err(Outcome::Unreachable),
+            code: None,
+            request_id: None,
+        };
+        Self { recorder: line.recorder.clone(), steady: Instant::now(), entry: Some(entry) }
+    }
+
+    /// An answer came; `refused` is why it is not accepted, if it isn't.
+    fn answered(mut self, session: Option<String>, request_id: Option<String>, refused: Option<Outcome>) {
+        if let Some(entry) = &mut self.entry {
+            entry.result = refused.map_or(Ok(()), Err);
+            (entry.session, entry.request_id) = (session, request_id);
+        }
+    }
+
+    fn failed(mut self, session: Option<String>, failure: &Failure, outcome: Outcome) {
+        if !failure.kind.was_sent() {
+            self.entry = None;
+        }
+        if let Some(entry) = &mut self.entry {
+            entry.result = Err(outcome);
+            entry.code = code(failure).map(ToOwned::to_owned);
+            (entry.session, entry.request_id) = (session, failure.request_id.clone());
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if let Some(mut entry) = self.entry.take() {
+            entry.took = self.steady.elapsed();
+            self.recorder.record(entry);
+        }
     }
 }
 
@@ -163,16 +174,12 @@ impl Session {
     {
         let mut attempt = 0;
         loop {
-            let began = Began::now();
-            let reply = bare().await;
-            let session = self.line.session.clone();
-            match reply {
-                Ok(answer) => return self.accept(&began, action, context, answer),
+            let call = Call::begin(&self.line, action, context);
+            match bare().await {
+                Ok(answer) => return self.accept(call, action, answer),
                 Err(failure) => {
-                    let verdict = classify(action, &failure);
-                    let id = failure.request_id.clone();
-                    self.line.record(&began, action, context, session, id, Some(&failure), Some(&verdict));
-                    let (outcome, cause) = verdict;
+                    let (outcome, cause) = self.verdict(action, &failure);
+                    call.failed(self.line.session.clone(), &failure, outcome);
                     if !self.line.retry.again(attempt, is_transient(&cause)).await {
                         return Err(self.line.error(Some(action), failure, outcome, cause));
                     }
@@ -182,23 +189,24 @@ impl Session {
         }
     }
 
-    fn accept<T>(
-        &self,
-        began: &Began,
-        action: Action,
-        context: Option<&EncryptionContext>,
-        answer: Answer<T>,
-    ) -> Result<T, KmsError> {
-        let verdict = (answer.key != self.arn().as_str())
-            .then(|| (Outcome::Misconfigured, Cause::WrongKeyReturned(answer.key.clone())));
-        let (session, id) = (self.line.session.clone(), answer.request_id.clone());
-        self.line.record(began, action, context, session, id, None, verdict.as_ref());
-        match verdict {
-            None => Ok(answer.value),
-            Some((outcome, cause)) => {
-                Err(KmsError::new(self.arn(), outcome, cause).during(action).answered(None, None, answer.request_id))
-            }
+    /// What a failure means in this session. Credentials that a role gave a moment ago are not the base credential: who
+    /// reads that they were not accepted must not go and renew the wrong ones.
+    fn verdict(&self, action: Action, failure: &Failure) -> (Outcome, Cause) {
+        match classify(action, failure) {
+            (outcome, Cause::BaseCredential) if self.line.key.role_arn().is_some() => (outcome, Cause::Session),
+            verdict => verdict,
         }
+    }
+
+    fn accept<T>(&self, call: Call, action: Action, answer: Answer<T>) -> Result<T, KmsError> {
+        let refused = answer.key != self.arn().as_str();
+        let (session, id) = (self.line.session.clone(), answer.request_id.clone());
+        call.answered(session, id, refused.then_some(Outcome::Misconfigured));
+        if !refused {
+            return Ok(answer.value);
+        }
+        let error = KmsError::new(self.arn(), Outcome::Misconfigured, Cause::WrongKeyReturned(answer.key));
+        Err(error.during(action).answered(None, None, answer.request_id))
     }
 
     /// `KMSInvalidState` covers both a key that its owner disabled and one that AWS is busy with: DescribeKey decides.

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use aws_sdk_kms::primitives::{DateTime, DateTimeFormat};
+
 use crate::arn::{KeyArn, RoleArn};
 use crate::context::EncryptionContext;
 use crate::error::{Action, Outcome};
@@ -11,6 +13,8 @@ use crate::key_ref::Provider;
 use crate::root::Purpose;
 
 /// One call, whether answered or not. Retries are calls of their own, as they are in CloudTrail.
+///
+/// Only what was sent is a call: a credential of our own that can't be had, or an endpoint that we refuse, gives none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerEntry {
     /// When the call began.
@@ -35,7 +39,7 @@ pub struct LedgerEntry {
     pub result: Result<(), Outcome>,
     /// AWS's error code.
     pub code: Option<String>,
-    /// AWS's request id.
+    /// AWS's request id; `None` where no answer came, and AWS may or may not have seen the call.
     pub request_id: Option<String>,
 }
 
@@ -73,6 +77,10 @@ impl Ledger for MemoryLedger {
     }
 }
 
+/// The target of the events that the record is written as. Whoever sets up logging lets them through whatever else is
+/// filtered: they are a record, not a hint for debugging.
+pub const LEDGER_TARGET: &str = "custody_kms::ledger";
+
 /// Writes every call as an event before it hands the entry on: what the log shows is what the ledger holds.
 #[derive(Clone)]
 pub(crate) struct Recorder(pub(crate) Arc<dyn Ledger>);
@@ -80,7 +88,8 @@ pub(crate) struct Recorder(pub(crate) Arc<dyn Ledger>);
 impl Recorder {
     pub(crate) fn record(&self, entry: LedgerEntry) {
         tracing::info!(
-            target: "custody_kms::ledger",
+            target: LEDGER_TARGET,
+            at = at(entry.at),
             provider = entry.provider.as_str(),
             action = entry.action.as_str(),
             key = entry.key.as_str(),
@@ -96,6 +105,11 @@ impl Recorder {
         );
         self.0.record(entry);
     }
+}
+
+/// As CloudTrail writes times: UTC, RFC 3339.
+fn at(time: SystemTime) -> Option<String> {
+    DateTime::from(time).fmt(DateTimeFormat::DateTimeWithOffset).ok()
 }
 
 #[cfg(test)]
@@ -127,5 +141,11 @@ mod tests {
         }
         let codes: Vec<_> = ledger.entries().into_iter().filter_map(|entry| entry.code).collect();
         assert_eq!(codes, ["second", "third"]);
+    }
+
+    #[test]
+    fn times_are_written_as_cloudtrail_writes_them() {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(1_767_225_600_123);
+        assert_eq!(at(time).as_deref(), Some("2026-01-01T00:00:00.123Z"));
     }
 }

@@ -30,12 +30,12 @@ mod secret;
 mod wire;
 
 pub use arn::{ArnError, KeyArn, LOCAL_ACCOUNT, LOCAL_REGION, Partition, RoleArn};
-pub use aws::{AwsKms, AwsOptions, AwsTimeouts, InsecureEndpoint, SessionName, SessionNameTooLong};
+pub use aws::{AwsKms, AwsOptions, AwsTimeouts, InsecureEndpoint, SessionName, SessionNameTooLong, configured_region};
 pub use context::{ContextId, ContextPurpose, EncryptionContext, InvalidContextId};
 pub use description::{KeyDescription, KeyState, KeyUsage};
 pub use error::{Action, Cause, KmsError, Outcome};
 pub use key_ref::{ExternalId, KeyRefError, Provider, RootKeyRef};
-pub use ledger::{Ledger, LedgerEntry, MemoryLedger};
+pub use ledger::{LEDGER_TARGET, Ledger, LedgerEntry, MemoryLedger};
 pub use local::{LocalFileError, LocalKey, LocalKeyError, LocalKeys, LocalKms};
 pub use probe::{Probe, Step, probe};
 pub use providers::Providers;

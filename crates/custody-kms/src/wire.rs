@@ -40,6 +40,13 @@ pub(crate) enum FailureKind {
     File,
 }
 
+impl FailureKind {
+    /// Whether anything may have left this machine for KMS or STS.
+    pub(crate) fn was_sent(&self) -> bool {
+        !matches!(self, Self::Credentials | Self::Insecure(_))
+    }
+}
+
 impl Failure {
     pub(crate) fn new(kind: FailureKind, text: impl Into<String>) -> Self {
         Self { kind, text: text.into(), request_id: None }

@@ -246,6 +246,32 @@ async fn what_may_pass_in_a_moment_is_tried_again_and_each_try_is_recorded() {
 }
 
 #[tokio::test]
+async fn what_was_never_sent_is_not_recorded() {
+    let ledger = Arc::new(MemoryLedger::new(10));
+    let kms = ScriptedKms::with(ledger.clone(), RetryPolicy::NONE);
+    let key = kms.create_key_behind("arn:aws:iam::111122223333:role/custody".parse().unwrap(), None).unwrap();
+    kms.fault(Action::AssumeRole, Fault::NoCredentials);
+    let error = session(&kms, &key).await.err().unwrap();
+    assert_eq!((error.outcome(), error.cause()), (Outcome::Ours, &Cause::BaseCredential));
+    assert_eq!(ledger.entries(), [], "CloudTrail can't have a line for it");
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_accepted_is_told_from_our_base_credential() {
+    let it = Scripted::new();
+    let behind = it.kms.create_key_behind("arn:aws:iam::111122223333:role/custody".parse().unwrap(), None).unwrap();
+    for code in ["ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"] {
+        for (key, cause) in [(&behind, Cause::Session), (&it.key, Cause::BaseCredential)] {
+            it.kms.fault_next(Action::Encrypt, Fault::Code(code));
+            let result = session(&it.kms, key).await.unwrap().encrypt(&secret(), &context(1)).await;
+            expect(result, Outcome::Ours, &cause);
+        }
+    }
+    it.kms.fault(Action::AssumeRole, Fault::Code("ExpiredToken"));
+    expect(session(&it.kms, &behind).await.map(drop), Outcome::Ours, &Cause::BaseCredential);
+}
+
+#[tokio::test]
 async fn a_no_is_not_tried_again() {
     let retry = RetryPolicy { attempts: 5, ..RetryPolicy::NONE };
     let kms = ScriptedKms::with(Arc::new(MemoryLedger::new(1)), retry);

@@ -10,7 +10,7 @@ use object_store::path::Path;
 use crate::{
     Failure,
     config::{Flags, Settings},
-    root_keys::{self, KeyArgs},
+    root_keys::{self, KeyArgs, TenantKey},
     storage::Storage,
 };
 
@@ -61,7 +61,7 @@ pub(crate) async fn verify(args: VerifyArgs) -> Result<(), Failure> {
     let root_key = args.keys.root_key()?.ok_or("an unencrypted cluster has nothing to authenticate")?;
     let store = Storage::parse(&settings.storage_url())?.cluster(&args.keys.cluster_id, false)?;
     let store = store.ok_or("there is no cluster of this id in the storage")?;
-    let kms = root_keys::providers(&settings, &args.keys)?;
+    let kms = root_keys::providers(&settings, &args.keys).await?;
     let keyring = root_keys::keyring(&settings, &args.keys, root_key, kms, Arc::clone(&store))?;
     let zones = SealedZones::new(store, keyring, args.keys.cluster_id.clone());
     let mut out = std::io::stdout().lock();
@@ -92,9 +92,9 @@ pub(crate) async fn verify(args: VerifyArgs) -> Result<(), Failure> {
 }
 
 /// Opens a zone under the cluster's key or, if its keyring names another, under one of the tenants' keys.
-async fn open(zones: &SealedZones, zone: ZoneId, tenants: &[String]) -> Result<SealedStore, Failure> {
+async fn open(zones: &SealedZones, zone: ZoneId, tenants: &[TenantKey]) -> Result<SealedStore, Failure> {
     let mut refused = None;
-    for key in std::iter::once(None).chain(tenants.iter().map(|key| Some(key.as_str()))) {
+    for key in std::iter::once(None).chain(tenants.iter().map(|key| Some(key.arn.as_str()))) {
         match zones.open_sealed(zone, key).await {
             Ok(store) => {
                 let status = store.zone().status();

@@ -2,7 +2,14 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
+use custody_kms::LEDGER_TARGET;
+use tracing::Metadata;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    filter::{FilterExt, filter_fn},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 use crate::{Failure, config::Settings};
 
@@ -14,7 +21,8 @@ const OURS: &str = "custody";
 pub(crate) fn start(settings: &Settings) -> Result<(), Failure> {
     let directives = std::env::var("RUST_LOG").unwrap_or_else(|_| settings.log.clone());
     let filter = EnvFilter::try_new(&directives).map_err(|error| format!("log filter: {error}"))?;
-    let capped = tracing_subscriber::filter::filter_fn(|event| may_log(event.target(), *event.level()));
+    let filter = filter.or(filter_fn(is_record));
+    let capped = filter_fn(|event| may_log(event.target(), *event.level()));
     let lines =
         tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = if settings.log_json { lines.json().boxed() } else { lines.boxed() };
@@ -24,6 +32,11 @@ pub(crate) fn start(settings: &Settings) -> Result<(), Failure> {
 
 fn may_log(target: &str, level: tracing::Level) -> bool {
     target.starts_with(OURS) || level <= tracing::Level::INFO
+}
+
+/// The record of KMS calls is logged whatever the filter says (rule 21): it has to reconcile with the customer's own.
+fn is_record(event: &Metadata<'_>) -> bool {
+    event.target() == LEDGER_TARGET
 }
 
 #[cfg(test)]

@@ -52,7 +52,12 @@ pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failu
     };
     let end = serve(&cluster, options, &listener).await;
     match end {
-        End::Sealed(reason) => Err(handover::become_sealed(&listener, &reason)),
+        End::Sealed(reason) => {
+            if let Some(keyring) = &cluster.keyring {
+                keyring.end_checks().await;
+            }
+            Err(handover::become_sealed(&listener, &reason))
+        }
         End::Stopped(result) => {
             cluster.engine.close().await;
             result
@@ -64,7 +69,7 @@ pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failu
 struct Cluster {
     engine: Arc<Engine>,
     /// Held so that the leases are renewed.
-    _keyring: Option<Arc<Keyring>>,
+    keyring: Option<Arc<Keyring>>,
     /// The password made for `root` if the cluster is new and none was given.
     made_password: Option<String>,
 }
@@ -102,7 +107,7 @@ async fn open(settings: &Settings, args: &KeyArgs) -> Result<Cluster, Failure> {
         let zones: Arc<dyn Zones> = Arc::new(PlainZones::new(store(settings, args)?));
         return start(settings, zones, None, fresh).await;
     };
-    let kms = root_keys::providers(settings, args)?;
+    let kms = root_keys::providers(settings, args).await?;
     if fresh {
         // Before the first file: a key that doesn't work must leave nothing behind.
         root_keys::probe(&kms, &root_key, &args.cluster_id).await?;
@@ -122,7 +127,7 @@ async fn start(
     let engine = if fresh { Engine::create(zones).await? } else { Engine::open(zones).await? };
     let needs_password = engine.list_users().is_empty() && settings.root_password()?.is_none();
     let made_password = if needs_password { Some(make_password(&settings.data_dir)?) } else { None };
-    Ok(Cluster { engine, _keyring: keyring, made_password })
+    Ok(Cluster { engine, keyring, made_password })
 }
 
 fn store(settings: &Settings, args: &KeyArgs) -> Result<Arc<dyn ObjectStore>, Failure> {

@@ -43,7 +43,7 @@ pub(crate) async fn serve(
 /// came to, so that a cluster whose key flaps does not spin.
 async fn wait_for_key(settings: &Settings, args: &KeyArgs, tell: &watch::Sender<String>) -> Result<(), Failure> {
     let root_key = args.root_key()?.ok_or("an unencrypted cluster can't be sealed")?;
-    let kms = root_keys::providers(settings, args)?;
+    let kms = root_keys::providers(settings, args).await?;
     loop {
         tokio::time::sleep(settings.key_check_interval).await;
         let reason = match look(settings, args, root_key.clone(), Arc::clone(&kms)).await {
