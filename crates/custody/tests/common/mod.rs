@@ -31,17 +31,29 @@ pub(crate) struct Node {
     directory: tempfile::TempDir,
     port: u16,
     key_arn: String,
+    tenant_key: Option<String>,
     child: Option<Child>,
 }
 
 impl Node {
     /// Makes a key and an encrypted cluster under it, and serves it.
     pub(crate) fn start() -> Result<Self, Failure> {
+        Self::start_with(false)
+    }
+
+    /// The same with another key, under which a tenant's database can be made.
+    pub(crate) fn start_with_tenant() -> Result<Self, Failure> {
+        Self::start_with(true)
+    }
+
+    fn start_with(tenant: bool) -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
-        let key_arn = kms(directory.path(), &["create-key"])?.trim().to_owned();
+        let create_key = || kms(directory.path(), &["create-key"]).map(|arn| arn.trim().to_owned());
+        let key_arn = create_key()?;
+        let tenant_key = if tenant { Some(create_key()?) } else { None };
         // Free now; it stays this node's over restarts.
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let mut node = Self { directory, port, key_arn, child: None };
+        let mut node = Self { directory, port, key_arn, tenant_key, child: None };
         node.spawn()?;
         Ok(node)
     }
@@ -53,6 +65,7 @@ impl Node {
             .args(["--listen", &format!("127.0.0.1:{}", self.port), "--key-check-interval", "1s", "--allow-swap"])
             .arg("--data-dir")
             .arg(self.directory.path())
+            .args(self.tenant_key.iter().flat_map(|arn| ["--tenant-key", arn]))
             .env("CUSTODY_ROOT_PASSWORD", PASSWORD)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -119,6 +132,21 @@ impl Node {
             }
         }
         Ok(found)
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    /// The tenant's key.
+    pub(crate) fn tenant_key(&self) -> &str {
+        self.tenant_key.as_deref().unwrap_or_default()
+    }
+
+    /// Runs `custody kms COMMAND` on the tenant's key.
+    pub(crate) fn set_tenant_key(&self, command: &str) -> Result<(), Failure> {
+        kms(self.directory.path(), &[command, self.tenant_key()]).map(drop)
     }
 
     /// The cluster's key.

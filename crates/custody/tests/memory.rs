@@ -1,0 +1,233 @@
+//! Darkness is real: what a sealed zone held is nowhere in the process's memory (rule 11).
+
+mod common;
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{BufRead, BufReader},
+    os::unix::fs::FileExt,
+    result::Result,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use common::{CLUSTER, Failure, Node};
+use custody_kms::{ContextId, EncryptionContext, LocalKms, MemoryLedger, Purpose, RootKeyRef, RootKms};
+use milvus::v2::prelude::*;
+use serde_json::{Value, json};
+
+const DIM: u32 = 32;
+const ROWS: i64 = 2_000;
+
+/// What one database's rows are recognised by.
+struct Canary {
+    database: &'static str,
+    word: &'static str,
+    /// Its vectors' values: this and what follows, each exact in 32 bits.
+    first: f32,
+}
+
+const OURS: Canary = Canary { database: "default", word: "canary-of-the-cluster-6b1f", first: 5_120.5 };
+const TENANTS: Canary = Canary { database: "tenant", word: "canary-of-the-tenant-93ad", first: 9_216.25 };
+
+impl Canary {
+    fn vector(&self, row: i64) -> Vec<f32> {
+        #[expect(clippy::cast_precision_loss, reason = "small")]
+        (0..DIM)
+            .map(|place| self.first + row as f32 + f32::from(u16::try_from(place).unwrap_or_default()) / 64.0)
+            .collect()
+    }
+
+    /// The forms in which some of its vectors, and its text, could lie in memory.
+    fn needles(&self) -> Vec<(String, Vec<u8>)> {
+        let mut needles = vec![("the text".to_owned(), self.word.as_bytes().to_vec())];
+        for row in (0..ROWS).step_by(97) {
+            let vector = self.vector(row);
+            // Half a vector: also one that was overwritten in part.
+            let half = &vector[vector.len() / 2..];
+            needles.push((format!("vector {row} in 32 bits"), half.iter().flat_map(|x| x.to_le_bytes()).collect()));
+            let doubles = half.iter().flat_map(|x| f64::from(*x).to_le_bytes()).collect();
+            needles.push((format!("vector {row} in 64 bits"), doubles));
+        }
+        needles
+    }
+
+    async fn fill(&self, node: &Node, key: Option<&str>) -> Result<(), Failure> {
+        let client = node.client().await?;
+        if let Some(key) = key {
+            let properties =
+                [("cipher.enabled", "true"), ("cipher.key", key)].map(|(name, value)| (name.into(), value.into()));
+            let new =
+                CreateDatabaseRequest::builder().database_name(self.database).properties(HashMap::from(properties));
+            client.create_database(new.build()?).await?;
+            client.use_database(self.database).await?;
+        }
+        let schema = CollectionSchema::new()
+            .add_field(FieldSchema::new().name("id").data_type(DataType::Int64).primary_key(true))
+            .add_field(FieldSchema::new().name("word").data_type(DataType::VarChar).max_length(100))
+            .add_field(FieldSchema::new().name("vector").data_type(DataType::FloatVector).dimension(DIM));
+        let index = IndexParam::new()
+            .field_name("vector")
+            .index_name("graph")
+            .index_type(IndexType::Hnsw)
+            .metric_type(MetricType::L2)
+            .extra_params(HashMap::from([("M".into(), "16".into()), ("efConstruction".into(), "100".into())]));
+        let request =
+            CreateCollectionRequest::builder().collection_name("points").schema(schema).index_params(vec![index]);
+        client.create_collection(request.build()?).await?;
+        client.load_collection(LoadCollectionRequest::builder().collection_name("points").build()?).await?;
+        let rows: Vec<Value> = (0..ROWS)
+            .map(|row| json!({ "id": row, "word": format!("{} {row}", self.word), "vector": self.vector(row) }))
+            .collect();
+        for batch in rows.chunks(500) {
+            client
+                .insert(InsertRequest::builder().collection_name("points").rows(batch.iter().cloned()).build()?)
+                .await?;
+        }
+        client.flush(FlushRequest::builder().collection_names(["points"]).build()?).await?;
+        // Read, filtered and searched: what requests and answers leave behind is looked for too.
+        for row in (0..ROWS).step_by(400) {
+            self.ask(&client, row).await?;
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, client: &ClientV2, row: i64) -> Result<(), Failure> {
+        let search = SearchRequest::builder()
+            .collection_name("points")
+            .vector_field("vector")
+            .vectors(SearchVectors::Float(vec![self.vector(row)]))
+            .output_fields(["word", "vector"])
+            .limit(3);
+        client.search(search.build()?).await?;
+        let filter = format!("word == '{} {row}'", self.word);
+        let query = QueryRequest::builder().collection_name("points").filter(filter).output_fields(["*"]).limit(10);
+        client.query(query.build()?).await?;
+        Ok(())
+    }
+
+    /// Waits until the database's rows are refused.
+    async fn wait_until_dark(&self, node: &Node) -> Result<(), Failure> {
+        let began = Instant::now();
+        loop {
+            let client = node.client().await;
+            let refused = match client {
+                Ok(client) => {
+                    let dark = client.use_database(self.database).await.is_err() || self.ask(&client, 1).await.is_err();
+                    dark
+                }
+                // A sealed cluster refuses the very connection.
+                Err(_) => true,
+            };
+            if refused {
+                return Ok(());
+            }
+            if began.elapsed() > Duration::from_secs(60) {
+                return Err("the database did not go dark".into());
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// All of a process's memory that can be read; `None` where that takes rights that this test doesn't have.
+fn memory(pid: u32) -> Result<Option<Vec<Vec<u8>>>, Failure> {
+    let memory = match File::open(format!("/proc/{pid}/mem")) {
+        Ok(memory) => memory,
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let mut parts = Vec::new();
+    for line in BufReader::new(File::open(format!("/proc/{pid}/maps"))?).lines() {
+        let line = line?;
+        let mut words = line.split_ascii_whitespace();
+        let (Some(span), Some(rights)) = (words.next(), words.next()) else { continue };
+        if !rights.contains('r') || line.contains("[v") {
+            continue;
+        }
+        let (start, end) = span.split_once('-').ok_or("a span")?;
+        let (start, end) = (u64::from_str_radix(start, 16)?, u64::from_str_radix(end, 16)?);
+        let mut part = vec![0; usize::try_from(end - start)?];
+        // A mapping may be gone by now; what is left of the others is looked through.
+        if memory.read_exact_at(&mut part, start).is_ok() {
+            parts.push(part);
+        }
+    }
+    Ok(Some(parts))
+}
+
+fn found(memory: &[Vec<u8>], needles: &[(String, Vec<u8>)]) -> Vec<String> {
+    let hit = |needle: &[u8]| memory.iter().any(|part| memchr::memmem::find(part, needle).is_some());
+    needles.iter().filter(|(_, needle)| hit(needle)).map(|(name, _)| name.clone()).collect()
+}
+
+/// The key of each zone under a root key, unwrapped here from its keyring.
+async fn zone_keys(node: &Node, key_arn: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let kms = LocalKms::new(node.kms_file(), Arc::new(MemoryLedger::new(4)));
+    let key = RootKeyRef::parse("local", key_arn, None, None)?;
+    let session = kms.session(&key, Purpose::Renew).await?;
+    let mut keys = Vec::new();
+    for (path, object) in node.objects()? {
+        if !path.as_ref().ends_with("/keyring/0000000001.a") {
+            continue;
+        }
+        let [_, named, _, wrapped] = fields(&object).ok_or("a keyring object as docs/keyring.md has it")?;
+        if named != key_arn.as_bytes() {
+            continue;
+        }
+        let zone = path.parts().nth(1).ok_or("a zone")?.as_ref().to_owned();
+        let context = EncryptionContext::zone_key(CLUSTER.parse::<ContextId>()?, zone.parse()?, 1);
+        keys.push((format!("the key of zone {zone}"), session.decrypt(wrapped, &context).await?.expose().to_vec()));
+    }
+    Ok(keys)
+}
+
+/// The four fields of variable length in a keyring object.
+fn fields(object: &[u8]) -> Option<[&[u8]; 4]> {
+    let mut rest = object.get(40..)?;
+    let mut take = || {
+        let (length, after) = rest.split_at_checked(2)?;
+        let (field, after) = after.split_at_checked(usize::from(u16::from_be_bytes(length.try_into().ok()?)))?;
+        rest = after;
+        Some(field)
+    };
+    Some([take()?, take()?, take()?, take()?])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_zone_leaves_neither_key_nor_row_in_memory_and_a_sealed_cluster_none_at_all() -> Result<(), Failure> {
+    let mut node = Node::start_with_tenant()?;
+    OURS.fill(&node, None).await?;
+    let tenant_key = node.tenant_key().to_owned();
+    TENANTS.fill(&node, Some(&tenant_key)).await?;
+    let ours = [OURS.needles(), zone_keys(&node, node.key_arn()).await?].concat();
+    let tenants = [TENANTS.needles(), zone_keys(&node, &tenant_key).await?].concat();
+    let Some(before) = memory(node.pid())? else {
+        println!("SKIPPED: reading the memory of a process that can't be dumped takes root");
+        return Ok(());
+    };
+    let is_key = |name: &String| name.starts_with("the key");
+    for needles in [&ours, &tenants] {
+        let seen = found(&before, needles);
+        assert!(seen.len() > 20 && seen.iter().any(is_key), "what is looked for is there before: {seen:?}");
+    }
+    drop(before);
+
+    node.set_tenant_key("disable")?;
+    TENANTS.wait_until_dark(&node).await?;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let dark = memory(node.pid())?.ok_or("it could be read before")?;
+    assert_eq!(found(&dark, &tenants), Vec::<String>::new(), "of the tenant's zone that was sealed alone");
+    let seen = found(&dark, &ours);
+    assert!(seen.len() > 20 && seen.iter().any(is_key), "the cluster's own rows are still served: {seen:?}");
+    drop(dark);
+
+    node.key("disable")?;
+    node.wait_for_status(503)?;
+    OURS.wait_until_dark(&node).await?;
+    let dark = memory(node.pid())?.ok_or("it could be read before")?;
+    assert_eq!(found(&dark, &[ours, tenants].concat()), Vec::<String>::new(), "of the sealed cluster");
+    assert!(dark.iter().map(Vec::len).sum::<usize>() > 1_000_000, "the memory was read");
+    Ok(())
+}
