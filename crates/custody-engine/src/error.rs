@@ -115,6 +115,12 @@ pub enum EngineError {
     /// A zone could not be made or opened.
     #[error("{0}")]
     Zone(String),
+    /// A panic ended the work. What was in memory is let go, and read again from what is durable.
+    #[error(
+        "the call ended in a fault of the node; it is logged. Whether a write was kept is not known: look for it, or send it \
+         again under the same keys"
+    )]
+    Fault,
     /// The engine is shutting down.
     #[error("the node is shutting down")]
     Closing,

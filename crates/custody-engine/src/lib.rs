@@ -14,6 +14,7 @@ mod engine;
 mod error;
 mod graph;
 mod info;
+mod json;
 mod kv;
 mod memory;
 mod request;

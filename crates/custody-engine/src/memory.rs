@@ -287,6 +287,13 @@ impl Memory {
         }
     }
 
+    /// Leaves memory half changed.
+    #[cfg(test)]
+    pub(crate) fn lose_every_key(&mut self) {
+        self.by_key.clear();
+        Arc::make_mut(&mut self.view.live).remove(self.view.segments[0].numbers[0]);
+    }
+
     /// The number of the row of a key.
     pub(crate) fn number(&self, key: &Key) -> Option<u64> {
         self.by_key.get(key).copied()

@@ -254,7 +254,7 @@ impl Engine {
     ) -> Result<T, EngineError> {
         let _permit = self.searches.acquire().await.map_err(|_| EngineError::Closing)?;
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(|_| EngineError::Storage("a search ended in a fault of the engine; it is logged".into()))?
+        done.map_err(|_| EngineError::Fault)?
     }
 
     async fn on<T>(

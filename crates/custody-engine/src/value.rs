@@ -11,7 +11,7 @@ use arrow_array::{
 use arrow_schema::{DataType as ArrowType, Field as ArrowField};
 use serde::{Deserialize, Serialize};
 
-use crate::{DataType, EngineError, Field};
+use crate::{DataType, EngineError, Field, json};
 
 /// One value of a row. It has no `Display`, and its `Debug` says only the kind, for values must not reach a log.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -127,10 +127,8 @@ fn check_type(value: &Value, data_type: &DataType) -> Result<(), String> {
             Value::Json(text) if text.len() > MAX_JSON => {
                 Err(format!("a JSON value of {} bytes is longer than {MAX_JSON}", text.len()))
             }
-            Value::Json(text) => match serde_json::from_str::<serde::de::IgnoredAny>(text) {
-                Ok(_) => Ok(()),
-                Err(error) => Err(format!("not valid JSON (line {}, column {})", error.line(), error.column())),
-            },
+            // serde_json's messages tell what is wrong and where, and nothing of the text.
+            Value::Json(text) => json::check(text).map_err(|error| format!("not valid JSON: {error}")),
             _ => Err("JSON expected".into()),
         },
         DataType::Array { element, capacity } => match value {

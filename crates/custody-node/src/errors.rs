@@ -7,7 +7,7 @@
 use custody_engine::EngineError;
 use milvus::proto::common;
 
-use crate::{auth::Denied, convert::ConvertError};
+use crate::{auth::Denied, convert::ConvertError, limits::LONGEST_REASON};
 
 /// The numbers of Milvus' errors (`pkg/util/merr/errors.go` of milvus-io/milvus), as far as they are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,7 @@ impl From<EngineError> for Failure {
             EngineError::Sealed(_) | EngineError::Fenced | EngineError::Closing => {
                 return Self::Grpc(tonic::Code::Unavailable, error.to_string());
             }
+            EngineError::Fault => return Self::Grpc(tonic::Code::Internal, error.to_string()),
             EngineError::DatabaseNotFound(_) => MilvusCode::DatabaseNotFound,
             EngineError::InvalidName { kind: "database" } => MilvusCode::InvalidDatabaseName,
             EngineError::CollectionNotFound(_) => MilvusCode::CollectionNotFound,
@@ -120,8 +121,20 @@ pub(crate) fn success() -> common::Status {
     common::Status::default()
 }
 
+/// A message short enough for a reply or a gRPC header: a name of a megabyte must not come back as two. What is wrong
+/// stands at the beginning, what to do at the end.
+pub(crate) fn short(reason: String) -> String {
+    if reason.len() <= LONGEST_REASON {
+        return reason;
+    }
+    let head = reason.floor_char_boundary(LONGEST_REASON / 2);
+    let tail = reason.ceil_char_boundary(reason.len() - LONGEST_REASON / 4);
+    format!("{} [{} bytes left out] {}", &reason[..head], tail - head, &reason[tail..])
+}
+
 /// The status of a reply that failed.
 pub(crate) fn failed(code: MilvusCode, reason: String) -> common::Status {
+    let reason = short(reason);
     #[expect(deprecated, reason = "clients still look at `error_code`")]
     common::Status {
         error_code: code.legacy().into(),
@@ -170,6 +183,22 @@ mod tests {
             (EngineError::DatabaseExists("a".into()), 65_535),
         ] {
             assert_eq!(reply(error).code, code);
+        }
+    }
+
+    #[test]
+    fn a_name_of_a_megabyte_does_not_come_back() {
+        let status = reply(EngineError::NotLoaded("ü".repeat(500_000)));
+        assert!(status.reason.len() < 1_000 && status.detail.len() < 1_000);
+        assert!(status.reason.starts_with("collection not loaded") && status.reason.ends_with("load it first"));
+        assert_eq!(short("short".into()), "short");
+    }
+
+    #[test]
+    fn a_fault_of_the_node_is_an_internal_error() {
+        match Failure::from(EngineError::Fault) {
+            Failure::Grpc(code, _) => assert_eq!(code, tonic::Code::Internal),
+            Failure::Reply(..) => panic!("an in-band status"),
         }
     }
 

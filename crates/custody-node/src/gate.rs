@@ -18,17 +18,20 @@ use tracing::Instrument;
 
 use crate::{
     auth::{Authenticator, Caller, Denied},
+    limits::LARGEST_REQUEST,
     metrics::Metrics,
+    server::Peer,
     service::{CALLS, InBand},
 };
 
-/// The largest request, in bytes, as in Milvus.
-pub(crate) const LARGEST_REQUEST: usize = 64 * 1024 * 1024;
-/// The largest answer, in bytes.
-pub(crate) const LARGEST_ANSWER: usize = 256 * 1024 * 1024;
-
 /// What a client is told when the node itself is at fault.
 pub(crate) const FAULT: &str = "the call ended in a fault of the node; it is logged";
+
+/// What calls without an implementation answer.
+const DEFAULT_BODY: &str = "Not yet implemented";
+/// What tonic and prost say of bytes that are no message.
+const UNREADABLE: [&str; 3] =
+    ["failed to decode Protobuf message", "protocol error: received message with", "Unexpected EOF decoding stream"];
 
 /// What the gate looks at.
 pub(crate) struct Gate {
@@ -73,6 +76,9 @@ pub(crate) async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, ne
     let credential = request.headers_mut().remove(AUTHORIZATION);
     let response = match gate.admit(credential).await {
         Ok(caller) => {
+            if let Some(peer) = request.extensions().get::<Peer>() {
+                peer.is_known();
+            }
             request.extensions_mut().insert(caller);
             let span = tracing::debug_span!("call", call = call.unwrap_or("other"));
             AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span).await.unwrap_or_else(|_| {
@@ -105,9 +111,13 @@ fn call_name(path: &str) -> String {
 fn in_our_words(response: Response, call: &str) -> Response {
     let Some(status) = Status::from_header_map(response.headers()) else { return response };
     match status.code() {
-        Code::Unimplemented => not_implemented(call),
+        Code::Unimplemented if status.message() == DEFAULT_BODY || status.message().is_empty() => not_implemented(call),
+        // A client that sends what is no message of this call: no fault of the node, and no retry helps.
+        Code::Internal if UNREADABLE.iter().any(|words| status.message().contains(words)) => {
+            Status::invalid_argument(format!("the request can't be read: {}", status.message())).into_http()
+        }
         // Clients retry what is out of range; a request that is too large won't get smaller.
-        Code::OutOfRange if status.message().contains("message length too large") => {
+        Code::OutOfRange if status.message().contains("decoded message length too large") => {
             let megabytes = LARGEST_REQUEST / (1024 * 1024);
             Status::resource_exhausted(format!("the request is larger than {megabytes} MiB: send fewer rows at once"))
                 .into_http()
@@ -156,6 +166,24 @@ mod tests {
         let status = Status::from_header_map(in_our_words(bare, "Insert").headers()).unwrap();
         assert_eq!(status.code(), Code::ResourceExhausted);
         assert!(status.message().contains("64 MiB"));
+    }
+
+    #[test]
+    fn bytes_that_are_no_message_are_the_callers_fault() {
+        let bare: Response = Status::internal("failed to decode Protobuf message: invalid wire type").into_http();
+        let status = Status::from_header_map(in_our_words(bare, "Insert").headers()).unwrap();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let fault: Response = Status::internal(FAULT).into_http();
+        let status = Status::from_header_map(in_our_words(fault, "Insert").headers()).unwrap();
+        assert_eq!((status.code(), status.message()), (Code::Internal, FAULT));
+    }
+
+    #[test]
+    fn a_compression_that_is_not_spoken_is_not_taken_for_a_call_that_is_missing() {
+        let words = "Content is compressed with `gzip` which isn't supported";
+        let bare: Response = Status::unimplemented(words).into_http();
+        let status = Status::from_header_map(in_our_words(bare, "Insert").headers()).unwrap();
+        assert_eq!((status.code(), status.message()), (Code::Unimplemented, words));
     }
 
     #[test]

@@ -9,13 +9,17 @@ mod auth;
 mod convert;
 mod errors;
 mod gate;
+mod heard;
+mod limits;
 mod metrics;
 mod node;
 mod sealed;
 mod server;
 mod service;
+mod strangers;
 
 pub use auth::AuthError;
+pub use limits::{MAX_CONNECTIONS, connections};
 pub use metrics::MetricsError;
 pub use node::{Node, NodeError, NodeOptions};
 pub use sealed::serve_sealed;

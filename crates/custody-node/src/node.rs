@@ -16,7 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{AuthError, Authenticator},
-    gate::{self, Gate, LARGEST_ANSWER, LARGEST_REQUEST},
+    gate::{self, Gate},
+    limits::{LARGEST_ANSWER, LARGEST_REQUEST, MAX_CONNECTIONS},
     metrics::{Metrics, MetricsError},
     server::{self, Limits, Peer, Tls},
     service::Service,
@@ -26,7 +27,6 @@ use crate::{
 const CALLS: &str = "/milvus.proto.milvus.MilvusService/{call}";
 
 /// How a node is served.
-#[derive(Default)]
 pub struct NodeOptions {
     /// The password of the user `root`, used only if the cluster has no such user yet.
     pub root_password: Option<Zeroizing<String>>,
@@ -34,6 +34,14 @@ pub struct NodeOptions {
     pub api_keys: Vec<Zeroizing<String>>,
     /// A certificate; without one connections are plain.
     pub tls: Option<Tls>,
+    /// Connections at the same time; see [`crate::connections`].
+    pub connections: usize,
+}
+
+impl Default for NodeOptions {
+    fn default() -> Self {
+        Self { root_password: None, api_keys: Vec::new(), tls: None, connections: MAX_CONNECTIONS }
+    }
 }
 
 impl std::fmt::Debug for NodeOptions {
@@ -82,10 +90,11 @@ impl Node {
             Ok(()) | Err(EngineError::Sealed(_)) => {}
             Err(error) => return Err(NodeError::Root(error)),
         }
+        let limits = Limits { connections: options.connections, ..Limits::default() };
         let metrics = Arc::new(Metrics::new()?);
         let connections = metrics.connections.clone();
         let gate = Arc::new(Gate { engine, auth, metrics });
-        server::serve(listener, options.tls, router(gate), Limits::default(), Some(connections), shutdown).await?;
+        server::serve(listener, options.tls, router(gate), limits, Some(connections), shutdown).await?;
         Ok(())
     }
 }
@@ -118,12 +127,8 @@ async fn ready(State(gate): State<Arc<Gate>>, headers: HeaderMap) -> Response {
 }
 
 /// The figures; off loopback they need a credential.
-async fn metrics(
-    State(gate): State<Arc<Gate>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
-) -> Response {
-    if !peer.ip().to_canonical().is_loopback() {
+async fn metrics(State(gate): State<Arc<Gate>>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
+    if !peer.address.ip().to_canonical().is_loopback() {
         let denied = gate.auth.check(headers.get(header::AUTHORIZATION)).await.err();
         if let Some(denied) = denied {
             let status = match denied.code() {

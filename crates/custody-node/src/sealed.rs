@@ -29,12 +29,13 @@ pub async fn serve_sealed(
     reason: watch::Receiver<String>,
     credentials: &[Zeroizing<String>],
     tls: Option<Tls>,
+    connections: usize,
     shutdown: impl Future<Output = ()> + Send,
 ) -> std::io::Result<()> {
     let known = Known::new(credentials).map_err(std::io::Error::other)?;
     let notice = Arc::new(Notice { reason, known });
     let router = Router::new().route("/healthz", get(|| async { "ok\n" })).fallback(sealed).with_state(notice);
-    server::serve(listener, tls, router, Limits::default(), None, shutdown).await
+    server::serve(listener, tls, router, Limits { connections, ..Limits::default() }, None, shutdown).await
 }
 
 struct Notice {

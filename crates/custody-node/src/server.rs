@@ -23,18 +23,15 @@ use tokio_rustls::{
     },
 };
 
-/// Calls at the same time on one connection.
-const MOST_STREAMS: u32 = 256;
-/// How often a silent HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PING_PATIENCE: Duration = Duration::from_secs(15);
-/// How long calls may go on after the node was asked to stop.
-const LAST_CALLS: Duration = Duration::from_secs(10);
-/// The largest head of a request, in bytes.
-const LARGEST_HEAD: u32 = 32 * 1024;
-/// HTTP/2 windows: rows come in megabytes, and a small window makes a round trip of every 64 KiB.
-const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
-const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+use crate::{
+    heard::Counted,
+    limits::{
+        CONNECTION_WINDOW, LARGEST_HEAD, LAST_CALLS, MAX_CONNECTIONS, MOST_STREAMS, PATIENCE, PING_EVERY,
+        PING_PATIENCE, STREAM_WINDOW,
+    },
+    strangers::{Standing, Strangers},
+};
+
 /// The first bytes of an HTTP/2 connection.
 const HTTP2: &[u8; 3] = b"PRI";
 
@@ -87,7 +84,8 @@ impl std::fmt::Debug for Tls {
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// Connections at the same time; further ones wait in the listener's queue.
+    /// Connections at the same time. For a further one the oldest of those that are not known must go; if all are known,
+    /// it waits.
     pub(crate) connections: usize,
     /// How long a client may take for the TLS handshake, the first bytes, and the head of a request.
     pub(crate) patience: Duration,
@@ -95,13 +93,23 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 2_048, patience: Duration::from_secs(10) }
+        Self { connections: MAX_CONNECTIONS, patience: PATIENCE }
     }
 }
 
-/// The client's address, for the handlers.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+/// The client at the other end of a connection, for the handlers.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    standing: Arc<Standing>,
+}
+
+impl Peer {
+    /// The client has shown a credential: its connection is not closed to make room for others.
+    pub(crate) fn is_known(&self) {
+        self.standing.leave_strangers();
+    }
+}
 
 /// Serves a router until `shutdown`, then gives calls a little time to end.
 pub(crate) async fn serve(
@@ -116,13 +124,17 @@ pub(crate) async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.0));
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let strangers = Arc::new(Strangers::default());
     let graceful = Arc::new(GracefulShutdown::new());
     let mut shutdown = pin!(shutdown);
     loop {
         let next = async {
+            let accepted = listener.accept().await;
+            if accepted.is_ok() && slots.available_permits() == 0 {
+                strangers.send_away_the_oldest();
+            }
             // A closed semaphore would have no permits; this one is never closed.
-            let slot = Arc::clone(&slots).acquire_owned().await.ok();
-            (slot, listener.accept().await)
+            (Arc::clone(&slots).acquire_owned().await.ok(), accepted)
         };
         let (slot, accepted) = tokio::select! {
             () = &mut shutdown => break,
@@ -133,8 +145,10 @@ pub(crate) async fn serve(
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
+        let standing = Arc::new(strangers.admit());
         let connection = Connection {
-            router: router.clone().layer(Extension(Peer(peer))),
+            standing: Arc::clone(&standing),
+            router: router.clone().layer(Extension(Peer { address: peer, standing })),
             patience: limits.patience,
             graceful: Arc::downgrade(&graceful),
             _slot: slot,
@@ -167,6 +181,7 @@ impl Drop for Open {
 }
 
 struct Connection {
+    standing: Arc<Standing>,
     router: Router,
     patience: Duration,
     graceful: std::sync::Weak<GracefulShutdown>,
@@ -176,6 +191,15 @@ struct Connection {
 
 impl Connection {
     async fn serve(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
+        let standing = Arc::clone(&self.standing);
+        tokio::select! {
+            () = standing.sent_away() => {}
+            () = self.talk(stream, acceptor) => {}
+        }
+        standing.leave_strangers();
+    }
+
+    async fn talk(self, stream: TcpStream, acceptor: Option<TlsAcceptor>) {
         // Small answers must not wait for more to send.
         if stream.set_nodelay(true).is_err() {
             return;
@@ -209,13 +233,20 @@ impl Connection {
             .initial_connection_window_size(CONNECTION_WINDOW);
         let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
         let service = TowerToHyperService::new(self.router.clone());
+        let stream = Counted::new(stream);
+        // HTTP/1 has a time-out of its own.
+        let patience = if http2 { self.patience } else { Duration::MAX };
+        let no_greeting = stream.no_greeting(patience);
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let Some(graceful) = self.graceful.upgrade() else { return };
         let watched = graceful.watch(connection);
         drop(graceful);
-        // A client that breaks off is everyday business.
-        if let Err(error) = watched.await {
-            tracing::debug!(%error, "a connection ended badly");
+        tokio::select! {
+            () = no_greeting => {}
+            // A client that breaks off is everyday business.
+            ended = watched => if let Err(error) = ended {
+                tracing::debug!(%error, "a connection ended badly");
+            }
         }
     }
 }

@@ -26,6 +26,13 @@ fn start(limits: Limits) -> Running {
             "done"
         }),
     );
+    let router = router.route(
+        "/known",
+        get(|Extension(peer): Extension<Peer>| async move {
+            peer.is_known();
+            "welcome"
+        }),
+    );
     let open = IntGauge::new("open", "open").unwrap();
     let (stop, stopped) = oneshot::channel();
     let connections = Some(open.clone());
@@ -83,14 +90,16 @@ async fn a_head_that_never_ends_is_closed() {
 #[tokio::test]
 async fn half_a_greeting_of_http2_is_closed() {
     let running = start(impatient());
-    let mut stream = TcpStream::connect(running.address).await.unwrap();
-    stream.write_all(b"PR").await.unwrap();
-    assert!(closed(&mut stream).await < Duration::from_secs(5));
+    for half in [&b"PR"[..], b"PRI * H"] {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(half).await.unwrap();
+        assert!(closed(&mut stream).await < Duration::from_secs(5));
+    }
 }
 
 #[tokio::test]
 async fn a_greeting_in_pieces_is_still_http2() {
-    let running = start(Limits::default());
+    let running = start(impatient());
     let mut stream = TcpStream::connect(running.address).await.unwrap();
     for piece in [&b"P"[..], b"RI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
         stream.write_all(piece).await.unwrap();
@@ -99,13 +108,30 @@ async fn a_greeting_in_pieces_is_still_http2() {
     let mut head = [0; 9];
     stream.read_exact(&mut head).await.unwrap();
     assert_eq!(head[3], 4, "a SETTINGS frame");
+    let longer_than_patience = timeout(Duration::from_millis(600), closed(&mut stream)).await;
+    assert!(longer_than_patience.is_err(), "a client that has greeted is closed");
 }
 
 #[tokio::test]
-async fn beyond_the_limit_a_connection_waits_until_another_ends() {
-    let running = start(Limits { connections: 1, ..Limits::default() });
-    let first = TcpStream::connect(running.address).await.unwrap();
+async fn beyond_the_limit_the_oldest_stranger_makes_room() {
+    let running = start(Limits { connections: 2, ..Limits::default() });
+    let mut oldest = TcpStream::connect(running.address).await.unwrap();
     tokio::time::sleep(Duration::from_millis(50)).await;
+    let _second = TcpStream::connect(running.address).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(get_path(running.address, "/").await.ends_with("hello"));
+    assert!(closed(&mut oldest).await < Duration::from_secs(5));
+    assert!(running.open.get() <= 2);
+}
+
+#[tokio::test]
+async fn beyond_the_limit_a_connection_waits_while_all_others_are_known() {
+    let running = start(Limits { connections: 1, ..Limits::default() });
+    let mut first = TcpStream::connect(running.address).await.unwrap();
+    first.write_all(b"GET /known HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut answer = [0; 12];
+    first.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
     let second = tokio::spawn(get_path(running.address, "/"));
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert!(!second.is_finished());

@@ -45,7 +45,9 @@ fn start(reason: &str, tls: Option<Tls>) -> Stub {
     let (stop, stopped) = oneshot::channel::<()>();
     tokio::spawn(async move {
         let known = [Zeroizing::new(KNOWN.to_owned())];
-        serve_sealed(listener, told, &known, tls, async { drop(stopped.await) }).await.unwrap();
+        serve_sealed(listener, told, &known, tls, custody_node::MAX_CONNECTIONS, async { drop(stopped.await) })
+            .await
+            .unwrap();
     });
     Stub { address, reason, _stop: stop }
 }

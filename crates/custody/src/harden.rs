@@ -1,7 +1,7 @@
 //! What a process that holds zone keys does first (rule 12): it can't be dumped or traced, leaves no core, and does not
 //! run where its memory could reach a swap device.
 
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use crate::Failure;
 
@@ -23,6 +23,19 @@ pub(crate) fn harden(allow_swap: bool) -> Result<(), Failure> {
     })?;
     tracing::info!("swap is on: the process's memory is locked");
     Ok(())
+}
+
+/// Lets this process open as many files as the system allows it, and says how many those are. Connections and stored files
+/// share them.
+pub(crate) fn raise_file_limit() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    match setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }) {
+        Ok(()) => limit.maximum.unwrap_or(u64::MAX),
+        Err(error) => {
+            tracing::warn!(%error, "the limit on open files could not be raised");
+            limit.current.unwrap_or(u64::MAX)
+        }
+    }
 }
 
 fn swap_is_on() -> Result<bool, Failure> {

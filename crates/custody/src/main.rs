@@ -8,6 +8,7 @@ mod harden;
 mod kms;
 mod logging;
 mod node;
+mod panics;
 mod root_keys;
 mod sealed;
 mod storage;
@@ -52,6 +53,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    panics::tell_only_the_place();
     let cli = Cli::parse();
     match run(cli.command) {
         Ok(()) => ExitCode::SUCCESS,

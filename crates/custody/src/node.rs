@@ -34,9 +34,13 @@ pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failu
     if !args.keys.unencrypted {
         harden::harden(settings.allow_swap)?;
     }
+    let connections = custody_node::connections(harden::raise_file_limit());
+    if connections < custody_node::MAX_CONNECTIONS {
+        tracing::warn!(connections, "the limit on open files (ulimit -n) leaves room for few connections: raise it");
+    }
     let listener = handover::listener(settings.listen)?;
     if let Some(reason) = handover::sealed_reason() {
-        return sealed::serve(&settings, &args.keys, listener, &reason).await;
+        return sealed::serve(&settings, &args.keys, listener, &reason, connections).await;
     }
     let cluster = match open(&settings, &args.keys).await {
         Ok(cluster) => cluster,
@@ -49,6 +53,7 @@ pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failu
         root_password: settings.root_password()?.or_else(|| cluster.made_password.clone()).map(Zeroizing::new),
         api_keys: settings.api_key.iter().cloned().map(Zeroizing::new).collect(),
         tls: tls(&settings)?,
+        connections,
     };
     let end = serve(&cluster, options, &listener).await;
     match end {

@@ -23,6 +23,7 @@ pub(crate) async fn serve(
     args: &KeyArgs,
     listener: TcpListener,
     reason: &str,
+    connections: usize,
 ) -> Result<(), Failure> {
     tracing::warn!(reason, "sealed: this process holds no key and no data until the root key is available again");
     let (tell, reasons) = watch::channel(reason.to_owned());
@@ -30,7 +31,7 @@ pub(crate) async fn serve(
     let tls = crate::node::tls(settings)?;
     let credentials = credentials(settings)?;
     tokio::select! {
-        served = custody_node::serve_sealed(socket, reasons, &credentials, tls, stop_signal()) => Ok(served?),
+        served = custody_node::serve_sealed(socket, reasons, &credentials, tls, connections, stop_signal()) => Ok(served?),
         waited = wait_for_key(settings, args, &tell) => {
             waited?;
             tracing::info!("the root key is available again");

@@ -55,6 +55,8 @@ pub(crate) struct Collection {
     indexes: RwLock<BTreeMap<String, VectorIndex>>,
     /// Set when a write failed and what is durable is unknown: the collection must be opened again.
     broken: AtomicBool,
+    /// Set besides when the writer panicked.
+    faulted: AtomicBool,
     clock: Arc<HybridClock>,
     /// Told when rows or indexes have come.
     grown: Arc<Notify>,
@@ -111,6 +113,7 @@ impl Collection {
             memory: RwLock::new(None),
             indexes: RwLock::new(BTreeMap::new()),
             broken: AtomicBool::new(false),
+            faulted: AtomicBool::new(false),
             clock,
             grown: Arc::default(),
             tasks: std::sync::Mutex::new(Vec::new()),
@@ -285,7 +288,10 @@ impl Collection {
     /// Why the writer is gone.
     fn stopped(&self) -> EngineError {
         let status = self.zone.status();
-        if status.is_usable() { EngineError::Closing } else { EngineError::Sealed(status) }
+        if !status.is_usable() {
+            return EngineError::Sealed(status);
+        }
+        if self.faulted.load(Ordering::Acquire) { EngineError::Fault } else { EngineError::Closing }
     }
 }
 

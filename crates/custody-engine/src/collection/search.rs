@@ -12,6 +12,8 @@ use crate::{
 
 /// Queries of one request.
 const MAX_QUERIES: usize = 16_384;
+/// Neighbours of all queries of one request together: each costs memory while the answer is made.
+const MAX_NEIGHBOURS: usize = 1_000_000;
 /// Where a filter leaves fewer rows than one in this many, looking at each of them beats walking the graph around the
 /// others; by measurement, see the vector-index ADR.
 const EXACT_SHARE: usize = 6;
@@ -64,6 +66,14 @@ impl Collection {
             return Err(EngineError::InvalidRequest("the field to search is not a vector".into()));
         };
         check_request(request, dim)?;
+        let each = (request.limit + request.offset).min(view.live.len());
+        if each * request.vectors.len() > MAX_NEIGHBOURS {
+            return Err(EngineError::InvalidRequest(format!(
+                "{} query vectors with up to {each} neighbours each are more than {MAX_NEIGHBOURS} together: send fewer \
+                 vectors at once, or lower the limit",
+                request.vectors.len()
+            )));
+        }
         let indexes = self.indexes.read().unwrap_or_else(PoisonError::into_inner);
         let index = indexes.get(&self.fields[column].name).cloned();
         drop(indexes);

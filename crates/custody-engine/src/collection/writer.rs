@@ -34,6 +34,26 @@ pub(super) enum Command {
     Load { reply: Reply<()> },
     /// Let go of the rows in memory.
     Release { reply: Reply<()> },
+    /// Panic, with memory half changed.
+    #[cfg(test)]
+    Panic { reply: Reply<()> },
+}
+
+/// Sees to it that a writer that panics takes the collection with it: its memory may be half changed. The next call opens
+/// the collection again from what is durable.
+struct Fault<'a>(&'a Weak<Collection>);
+
+impl Drop for Fault<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(collection) = self.0.upgrade()
+        {
+            tracing::error!(collection = collection.id, "the writer ended in a fault: the collection is opened again");
+            collection.faulted.store(true, Ordering::Release);
+            collection.broken.store(true, Ordering::Release);
+            collection.release_now();
+        }
+    }
 }
 
 /// The number of a collection's first row.
@@ -64,6 +84,7 @@ struct Pending {
 
 /// Serves commands until the collection is dropped or a write fails.
 pub(super) async fn run(collection: Weak<Collection>, mut queue: mpsc::Receiver<Command>, mut next_row: u64) {
+    let _fault = Fault(&collection);
     let mut held = None;
     loop {
         let Some(first) = (match held.take() {
@@ -82,6 +103,14 @@ pub(super) async fn run(collection: Weak<Collection>, mut queue: mpsc::Receiver<
                 collection.release_now();
                 answer(reply, Ok(()));
                 Ok(())
+            }
+            #[cfg(test)]
+            Command::Panic { reply: _reply } => {
+                let mut memory = collection.memory.write().unwrap_or_else(PoisonError::into_inner);
+                if let Some(memory) = memory.as_mut() {
+                    memory.lose_every_key();
+                }
+                panic!("as the test asked")
             }
             first => {
                 let mut group = Vec::new();
@@ -339,3 +368,7 @@ fn fail(group: Vec<Pending>, error: EngineError) -> Result<(), EngineError> {
     }
     Err(error)
 }
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

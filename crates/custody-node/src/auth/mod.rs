@@ -26,20 +26,13 @@ use zeroize::Zeroizing;
 pub(crate) use passwords::{PasswordError, decode as decode_password, hash as hash_password};
 use throttle::Throttle;
 
+use crate::limits::{CHECKS_AT_ONCE, KNOWN, LONGEST, TURN};
+
 /// The user that exists from the start and may manage the others.
 pub(crate) const ROOT: &str = "root";
 
 /// A keyed hash; see [`Authenticator::tag`].
 type Tag = [u8; 32];
-
-/// Password checks at the same time: each takes 19 MiB and a processor.
-const CHECKS_AT_ONCE: usize = 2;
-/// How long a check may wait for its turn.
-const TURN: Duration = Duration::from_secs(5);
-/// How many credentials are known at once; beyond it all are checked anew.
-const KNOWN: usize = 4_096;
-/// The longest credential that is looked at, in bytes.
-const LONGEST: usize = 4_096;
 
 /// Who a call comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,8 +115,8 @@ pub(crate) struct Authenticator {
     known: Mutex<HashMap<Tag, Arc<str>>>,
     /// Counts password changes: a check that began before one must not be remembered after it.
     changes: AtomicU64,
-    throttle: Throttle,
-    turns: Semaphore,
+    throttle: Arc<Throttle>,
+    turns: Arc<Semaphore>,
 }
 
 /// An authenticator that can't be set up.
@@ -168,8 +161,8 @@ impl Authenticator {
             root_hash,
             known: Mutex::default(),
             changes: AtomicU64::new(0),
-            throttle: Throttle::default(),
-            turns: Semaphore::new(CHECKS_AT_ONCE),
+            throttle: Arc::default(),
+            turns: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
         })
     }
 
@@ -196,7 +189,7 @@ impl Authenticator {
     async fn sign_in(&self, credential: Tag, user: &str, password: &str) -> Result<Caller, Denied> {
         let user_tag = self.tag(user.as_bytes());
         self.throttle.admit(&user_tag, Instant::now()).map_err(Denied::Throttled)?;
-        let Ok(Ok(_turn)) = tokio::time::timeout(TURN, self.turns.acquire()).await else {
+        let Ok(Ok(turn)) = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await else {
             return Err(Denied::Busy);
         };
         // Many connections of one client start at once; the first to be checked answers for the others.
@@ -207,11 +200,24 @@ impl Authenticator {
         let stored = self.stored_hash(user).await?;
         let exists = stored.is_some();
         let hash = stored.unwrap_or_else(|| self.decoy.clone());
-        if !passwords::verify(Zeroizing::new(password.to_owned()), hash).await || !exists {
-            self.throttle.failed(user_tag, Instant::now());
-            return Err(Denied::Wrong);
-        }
-        self.throttle.succeeded(&user_tag);
+        let password = Zeroizing::new(password.to_owned());
+        let throttle = Arc::clone(&self.throttle);
+        // To its end, even if the client goes away: a check that is under way keeps its turn, and a wrong guess counts.
+        let check = tokio::spawn(async move {
+            let right = passwords::verify(password, hash).await && exists;
+            if right {
+                throttle.succeeded(&user_tag);
+            } else {
+                throttle.failed(user_tag, Instant::now());
+            }
+            (right, turn)
+        });
+        // The turn is kept until the credential is known, for those who wait with the same one.
+        let _turn = match check.await {
+            Ok((true, turn)) => turn,
+            Ok((false, _)) => return Err(Denied::Wrong),
+            Err(_) => return Err(Denied::Unchecked),
+        };
         let user: Arc<str> = user.into();
         self.remember(credential, &user, changes);
         Ok(Caller::User(user))

@@ -175,3 +175,19 @@ async fn an_empty_api_key_or_a_short_root_password_is_refused_at_the_start() {
     assert!(matches!(empty, Err(AuthError::EmptyApiKey)));
     assert!(matches!(Authenticator::new(book, Some(secret("12345")), &[]).await, Err(AuthError::RootPassword(_))));
 }
+
+#[tokio::test]
+async fn a_guess_whose_caller_left_keeps_its_turn_and_counts() {
+    let auth = authenticator(Arc::default()).await;
+    for guess in 0..4 {
+        let header = milvus_header(&format!("root:guess-number-{guess}"));
+        let call = auth.check(Some(&header));
+        // Long enough to begin, far too short for argon2id.
+        assert!(tokio::time::timeout(Duration::from_millis(1), call).await.is_err(), "the check was too fast for this");
+        assert!(auth.turns.available_permits() < CHECKS_AT_ONCE, "the turn was given back while the check went on");
+        while auth.turns.available_permits() < CHECKS_AT_ONCE {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert!(matches!(check(&auth, "root:first-password").await, Err(Denied::Throttled(_))));
+}

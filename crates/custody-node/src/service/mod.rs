@@ -19,11 +19,11 @@ use std::{future::Future, sync::Arc};
 
 use custody_engine::Engine;
 use milvus::proto::{common, milvus as wire, milvus::milvus_service_server::MilvusService};
-use tonic::{Code, Request, Response, Status, async_trait};
+use tonic::{Code, Request, Response, Status, async_trait, metadata::MetadataValue};
 
 use crate::{
     auth::{Authenticator, Caller},
-    errors::{Failure, failed, success},
+    errors::{Failure, failed, short, success},
     gate::FAULT,
 };
 use iterate::Iterators;
@@ -62,8 +62,12 @@ impl Call {
         let caller = request.extensions().get::<Caller>().cloned();
         // The gate in front lets nobody in without one.
         let caller = caller.ok_or_else(|| Status::unauthenticated("authentication is required"))?;
-        let database = request.metadata().get("dbname").and_then(|name| name.to_str().ok());
-        let database = database.unwrap_or_default().to_owned();
+        let database = match request.metadata().get("dbname").map(MetadataValue::to_str) {
+            None => String::new(),
+            Some(Ok(name)) => name.to_owned(),
+            // Taken for no name it would send the call to the default database.
+            Some(Err(_)) => return Err(Status::invalid_argument("the metadata 'dbname' must be plain ASCII text")),
+        };
         Ok((Self { database, caller }, request.into_inner()))
     }
 
@@ -91,7 +95,7 @@ fn answer<R: Reply>(result: Result<R, Failure>) -> Result<Response<R>, Status> {
             response.extensions_mut().insert(InBand(code as i32));
             Ok(response)
         }
-        Err(Failure::Grpc(code, reason)) => Err(Status::new(code, reason)),
+        Err(Failure::Grpc(code, reason)) => Err(Status::new(code, short(reason))),
     }
 }
 
