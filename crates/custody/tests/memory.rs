@@ -196,7 +196,7 @@ async fn a_sealed_zone_leaves_neither_key_nor_row_in_memory_and_a_sealed_cluster
     let ours = [OURS.needles(), zone_keys(&node, node.key_arn()).await?].concat();
     let tenants = [TENANTS.needles(), zone_keys(&node, &tenant_key).await?].concat();
     let Some(before) = memory(node.pid())? else {
-        println!("SKIPPED: reading the memory of a process that can't be dumped takes root");
+        eprintln!("SKIPPED: reading the memory of a process that can't be dumped takes root");
         return Ok(());
     };
     let is_key = |name: &String| name.starts_with("the key");

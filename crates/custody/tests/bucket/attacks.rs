@@ -254,7 +254,7 @@ async fn every_attack_on_a_file_is_refused_with_its_own_error_and_never_changes_
         if kind.ends_with("/rows/wal") {
             assert!(refused > before, "{path}: an acknowledged row is in this log object alone, and nobody missed it");
         }
-        println!("{zone} {kind}: {tried} attacks so far, {refused} kept the cluster from opening");
+        eprintln!("{zone} {kind}: {tried} attacks so far, {refused} kept the cluster from opening");
     }
     assert!(refused * 2 > tried, "only {refused} of {tried} were noticed by opening the cluster");
     Ok(())

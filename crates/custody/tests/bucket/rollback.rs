@@ -84,14 +84,14 @@ async fn deleted_objects_are_missed_and_never_taken_for_emptiness() -> Result<()
                     rows("many"),
                     rows("late")
                 );
-                println!(
+                eprintln!(
                     "{path} goes unnoticed: points {:?}, many {:?}, late {:?}",
                     rows("points"),
                     rows("many"),
                     rows("late")
                 );
             }
-            Err(error) => println!("{path}: {error}"),
+            Err(error) => eprintln!("{path}: {error}"),
         }
     }
     Ok(())
@@ -120,7 +120,7 @@ async fn an_older_state_put_back_is_exactly_that_state() -> Result<(), Failure> 
                 assert!(now <= rows && [780, 680].contains(&now), "{path}: {now} rows");
                 rows = now;
             }
-            Err(error) => println!("{path}: {error}"),
+            Err(error) => eprintln!("{path}: {error}"),
         }
     }
 
