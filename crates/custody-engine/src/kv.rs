@@ -2,7 +2,10 @@
 
 mod log;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use custody_store::{StoreError, ZoneStore};
@@ -35,6 +38,7 @@ impl Kv {
     /// Opens the map under a path, making it if there is none. Whoever had it open before is fenced out.
     pub(crate) async fn open(zone: &ZoneStore, path: Path) -> Result<Self, EngineError> {
         log::require_whole(zone, &path).await?;
+        tracing::debug!(%path, "a map is opened");
         let settings = Settings {
             flush_interval: Some(FLUSH_INTERVAL),
             object_store_max_retries: Some(STORE_RETRIES),
@@ -61,8 +65,11 @@ impl Kv {
 
     /// Writes all of a batch or nothing of it; durable on return.
     pub(crate) async fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
+        let started = Instant::now();
         let handle = self.db.write(batch).await.map_err(storage_error)?;
-        handle.await_durable().await.map_err(storage_error)
+        handle.await_durable().await.map_err(storage_error)?;
+        tracing::trace!(micros = started.elapsed().as_micros(), "a batch is durable");
+        Ok(())
     }
 
     /// Writes one entry; durable on return.

@@ -91,7 +91,9 @@ pub(crate) async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, ne
     let response = in_our_words(response, &asked);
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
     let error = response.extensions().get::<InBand>().map(|error| error.0);
-    gate.metrics.answered(call, code, error, started.elapsed());
+    let took = started.elapsed();
+    tracing::debug!(call = call.unwrap_or("other"), ?code, error, micros = took.as_micros(), "answered");
+    gate.metrics.answered(call, code, error, took);
     response
 }
 

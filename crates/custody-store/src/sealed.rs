@@ -167,7 +167,9 @@ impl Shared {
 
     fn list_prefix(&self, prefix: Option<&Path>) -> Result<Path, StoreError> {
         self.check_zone()?;
-        self.scope.prefix(prefix)
+        let prefix = self.scope.prefix(prefix)?;
+        tracing::trace!(%prefix, "list");
+        Ok(prefix)
     }
 }
 
@@ -181,6 +183,7 @@ impl ObjectStore for SealedStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         self.shared.check(location)?;
         let sealed = self.shared.seal(location, &payload)?;
+        tracing::trace!(%location, plain = payload.content_length(), sealed = sealed.len(), "put");
         drop(payload);
         self.shared.inner.put_opts(location, sealed.into(), opts).await
     }
@@ -188,12 +191,14 @@ impl ObjectStore for SealedStore {
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         self.shared.check(location)?;
         let (version, file) = self.shared.new_file(location)?;
+        tracing::trace!(%location, version, "upload begun");
         let inner = self.shared.inner.put_multipart_opts(location, opts).await?;
         Ok(Box::new(SealedUpload::new(inner, file.sealer(), Arc::clone(&self.shared.zone), version, location)))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         self.shared.check(location)?;
+        tracing::trace!(%location, range = ?options.range, head = options.head, "get");
         self.shared.get(location, options).await
     }
 
@@ -212,6 +217,7 @@ impl ObjectStore for SealedStore {
             let location = location?;
             shared.check(&location)?;
             shared.cache.remove(&location);
+            tracing::trace!(%location, "delete");
             Ok(location)
         });
         self.shared.inner.delete_stream(checked.boxed())
@@ -246,6 +252,7 @@ impl ObjectStore for SealedStore {
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.shared.check(from)?;
         self.shared.check(to)?;
+        tracing::trace!(%from, %to, "copy");
         self.shared.copy(from, to, options).await
     }
 

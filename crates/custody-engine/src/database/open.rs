@@ -145,6 +145,7 @@ impl OpenDatabase {
             self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
             return Err(error);
         }
+        tracing::debug!(zone = %self.zone.zone(), collection = id, "a collection is made");
         Ok(())
     }
 
@@ -171,6 +172,7 @@ impl OpenDatabase {
         {
             collection.close().await;
         }
+        tracing::debug!(zone = %self.zone.zone(), collection = id, "a collection is dropped");
         self.remove_objects(id).await
     }
 
