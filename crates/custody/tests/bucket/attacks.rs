@@ -145,6 +145,9 @@ fn replaced(file: &[u8], others: &Others) -> Vec<Attack> {
     ]
 }
 
+/// What became of a keyring object (`None`: deleted), by name, and what has to be said when both copies are so.
+type Damage = (&'static str, Option<Vec<u8>>, &'static [&'static str]);
+
 struct Others {
     same_zone: Vec<u8>,
     other_zone: Vec<u8>,
@@ -272,7 +275,7 @@ async fn a_keyring_is_refused_when_it_is_damaged_foreign_or_gone_and_mended_when
         let ours: Vec<&Path> = keyrings.iter().filter(|path| place(path).0 == *zone).collect();
         let of_another_zone = keyrings.iter().find(|path| place(path).0 != *zone).expect("several zones");
         let of_another_cluster = foreign.keys().find(|path| is_keyring(path)).expect("a keyring");
-        let cases: [(&str, Option<Vec<u8>>, &[&str]); 6] = [
+        let cases: [Damage; 6] = [
             ("deleted", None, &["has no keyring", "is missing", "there is no zone"]),
             ("cut", Some(stopped.objects[ours[0]][..40].to_vec()), &["no usable copy"]),
             ("a bit flipped at its end", Some(flip_last(&stopped.objects[ours[0]])), &["no usable copy"]),
@@ -316,7 +319,7 @@ async fn a_prefix_forged_under_another_key_or_of_another_cluster_is_refused() ->
     let thief = stopped.another_key()?;
     let forged = make_and_take(&stopped, CLUSTER, &thief).await?;
     let said = |opened: Result<_, EngineError>| match opened {
-        Ok(_) => panic!("it opened"),
+        Ok(()) => panic!("it opened"),
         Err(error) => error.to_string(),
     };
     // The forger's cluster is sound under the forger's key.
