@@ -20,7 +20,7 @@ from helpers.shaper import Shaper
 
 CAMPAIGN = os.environ.get("CUSTODY_CAMPAIGN") == "1"
 ROUNDS = int(os.environ.get("CUSTODY_CRASH_ROUNDS", "10000" if CAMPAIGN else "200"))
-SEALS = max(20, ROUNDS // 50) if ROUNDS >= 200 else 3
+SEALS = max(20, ROUNDS // 50)
 SEED = int(os.environ.get("CUSTODY_CRASH_SEED", str(random.SystemRandom().randrange(2**32))))
 # Clusters side by side: most of a round is waiting.
 CLUSTERS = 3
