@@ -10,6 +10,7 @@ mod clock;
 mod collection;
 mod database;
 mod distance;
+mod elements;
 mod engine;
 mod error;
 mod graph;
