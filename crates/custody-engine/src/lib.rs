@@ -13,6 +13,8 @@ mod distance;
 mod elements;
 mod engine;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod graph;
 mod info;
 mod kv;

@@ -117,7 +117,7 @@ fn plan(info: &CollectionInfo, request: WireSearch) -> Result<Plan, Failure> {
 }
 
 /// The query vectors.
-fn vectors(placeholders: &[u8]) -> Result<Vec<Vec<f32>>, ConvertError> {
+pub(crate) fn vectors(placeholders: &[u8]) -> Result<Vec<Vec<f32>>, ConvertError> {
     let group = PlaceholderGroup::decode(placeholders)?;
     let mut vectors = Vec::new();
     for placeholder in group.placeholders {
