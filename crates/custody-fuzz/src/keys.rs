@@ -8,7 +8,7 @@ use custody_seal::{ClusterId, ZoneId, ZoneKey};
 
 pub(crate) const KEY_ARN: &str = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 pub(crate) const ROLE_ARN: &str = "arn:aws:iam::111122223333:role/custody";
-pub(crate) const LOCAL_ARN: &str = "arn:custody:kms:local:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+pub(crate) const LOCAL_ARN: &str = "arn:custody:kms:local-dev:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 const MATERIAL: [u8; 32] = [0x22; 32];
 const SECRET: [u8; 32] = [0x33; 32];
 
