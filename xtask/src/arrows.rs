@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::{Failure, steps::cargo};
 
 /// Each crate with the crates it may name. Whatever these name in turn comes with them.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     (
         "custody",
         &[
@@ -30,6 +30,11 @@ const ARROWS: [(&str, &[&str]); 9] = [
     ("custody-keyring", &["custody-kms", "custody-seal"]),
     ("custody-kms", &[]),
     ("custody-seal", &[]),
+    // What is shipped never names it.
+    (
+        "custody-fuzz",
+        &["custody-engine", "custody-filter", "custody-keyring", "custody-kms", "custody-node", "custody-seal"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -1,6 +1,8 @@
-//! The project's chores: `cargo xtask test`, `cargo xtask arrows`, `cargo xtask ci`.
+//! The project's chores: `cargo xtask test`, `cargo xtask arrows`, `cargo xtask campaign`,
+//! `cargo xtask ci`.
 
 mod arrows;
+mod campaign;
 mod cloud;
 mod python;
 mod steps;
@@ -29,6 +31,8 @@ enum Chore {
     Test(test::TestArgs),
     /// Check that the crates depend on each other only as docs/architecture.md allows.
     Arrows,
+    /// Run what takes too long for every change: fuzzing, ten thousand crashes, the long versions of the tests.
+    Campaign(campaign::CampaignArgs),
     /// What CI runs: formatting, clippy, every test.
     Ci,
 }
@@ -50,6 +54,7 @@ fn main() -> ExitCode {
 fn run(chore: &Chore, steps: &mut Steps) -> Result<(), Failure> {
     match chore {
         Chore::Test(args) => test::run(args, steps),
+        Chore::Campaign(args) => campaign::run(args, steps),
         Chore::Arrows => steps.run("arrows between the crates", arrows::check),
         Chore::Ci => {
             steps.command("formatting", cargo().args(["fmt", "--all", "--check"]))?;

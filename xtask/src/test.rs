@@ -33,8 +33,13 @@ pub(crate) struct TestArgs {
 pub(crate) fn run(args: &TestArgs, steps: &mut Steps) -> Result<(), Failure> {
     steps.run("arrows between the crates", arrows::check)?;
     let venv = steps.run("Python environment", Venv::ready)?;
-    let cloud = steps.run("stand-in for AWS", || Cloud::start(&venv))?;
     let filter = args.name.as_slice();
+    if !args.rust && filter.is_empty() {
+        let mut reader = venv.command("python");
+        reader.arg("vectors/read.py").env("PYTHONDONTWRITEBYTECODE", "1").current_dir(root());
+        steps.command("format read by a second implementation", &mut reader)?;
+    }
+    let cloud = steps.run("stand-in for AWS", || Cloud::start(&venv))?;
     // The same packages and features for all that follows: nothing is built twice. It leaves the program too, for the
     // tests that run it.
     steps.command("build", cargo().args(["test", "--workspace", "--no-run"]))?;

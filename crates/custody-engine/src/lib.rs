@@ -10,8 +10,11 @@ mod clock;
 mod collection;
 mod database;
 mod distance;
+mod elements;
 mod engine;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod graph;
 mod info;
 mod json;

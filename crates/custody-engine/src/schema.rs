@@ -49,6 +49,7 @@ pub enum DataType {
     /// A list of at most `capacity` scalars of one type.
     Array {
         /// The elements' type: a scalar.
+        #[serde(deserialize_with = "crate::elements::data_type")]
         element: Box<DataType>,
         /// The most elements a value may have.
         capacity: u32,

@@ -31,7 +31,7 @@ pub enum Value {
     /// Of a JSON field: its text.
     Json(String),
     /// Of an Array field.
-    Array(Vec<Value>),
+    Array(#[serde(deserialize_with = "crate::elements::values")] Vec<Value>),
     /// Of a FloatVector field.
     Vector(Vec<f32>),
 }

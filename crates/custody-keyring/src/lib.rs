@@ -12,6 +12,8 @@ mod copies;
 mod create;
 mod error;
 mod fake_clock;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod keyring;
 mod lease;
 mod limited;

@@ -16,6 +16,8 @@ mod context;
 mod description;
 mod envelope;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod hex;
 mod key_ref;

@@ -8,6 +8,8 @@
 mod auth;
 mod convert;
 mod errors;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod heard;
 mod limits;

@@ -33,7 +33,7 @@ pub(crate) fn check(place: &str, endpoint: &str) -> Result<(), InsecureEndpoint>
     }
 }
 
-fn is_secure(endpoint: &str) -> bool {
+pub(crate) fn is_secure(endpoint: &str) -> bool {
     let Some((scheme, rest)) = endpoint.split_once("://") else { return false };
     if scheme.eq_ignore_ascii_case("https") {
         return true;

@@ -16,6 +16,8 @@ use aws_sdk_sts::config::{ProvideCredentials, SharedCredentialsProvider};
 
 use crate::aws::connector::AwsConnector;
 pub use crate::aws::endpoint::InsecureEndpoint;
+#[cfg(feature = "fuzzing")]
+pub(crate) use crate::aws::endpoint::is_secure;
 use crate::context::ContextId;
 use crate::error::KmsError;
 use crate::gate::Gate;

@@ -111,7 +111,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<StoredKey>, LocalFileError> {
     parse(&text).map_err(|reason| LocalFileError::Format { path: path.to_owned(), reason })
 }
 
-fn parse(text: &[u8]) -> Result<Vec<StoredKey>, String> {
+pub(crate) fn parse(text: &[u8]) -> Result<Vec<StoredKey>, String> {
     if text.len() as u64 > LONGEST {
         return Err("it is too large".to_owned());
     }
@@ -145,6 +145,18 @@ fn check(record: &Record) -> Result<StoredKey, String> {
 /// Replaces the file: written beside it with mode 0600, synced, renamed over it, the directory synced. A crash leaves
 /// the old file or the new one.
 pub(crate) fn write(path: &Path, keys: &[StoredKey]) -> Result<(), LocalFileError> {
+    let io = |what, source| LocalFileError::Io { what, path: path.to_owned(), source };
+    let text = text(keys).map_err(|error| io("write", error.into()))?;
+    let beside = beside(path, "new");
+    replace(path, &beside, &text).map_err(|error| {
+        // What is left of a failed write holds keys. If it can't be removed either, the next write replaces it.
+        let _ = fs::remove_file(&beside);
+        io("replace", error)
+    })
+}
+
+/// What stands in the file of these keys.
+pub(crate) fn text(keys: &[StoredKey]) -> serde_json::Result<Zeroizing<Vec<u8>>> {
     let records = keys.iter().map(|key| Record {
         arn: key.arn.to_string(),
         state: key.state,
@@ -154,15 +166,9 @@ pub(crate) fn write(path: &Path, keys: &[StoredKey]) -> Result<(), LocalFileErro
     });
     let document = Document { format: FORMAT.to_owned(), version: VERSION, keys: records.collect() };
     let mut text = Zeroizing::new(Vec::with_capacity(512 * (keys.len() + 1)));
-    let io = |what, source| LocalFileError::Io { what, path: path.to_owned(), source };
-    serde_json::to_writer_pretty(&mut *text, &document).map_err(|error| io("write", error.into()))?;
+    serde_json::to_writer_pretty(&mut *text, &document)?;
     text.push(b'\n');
-    let beside = beside(path, "new");
-    replace(path, &beside, &text).map_err(|error| {
-        // What is left of a failed write holds keys. If it can't be removed either, the next write replaces it.
-        let _ = fs::remove_file(&beside);
-        io("replace", error)
-    })
+    Ok(text)
 }
 
 fn replace(path: &Path, beside: &Path, text: &[u8]) -> io::Result<()> {

@@ -4,7 +4,7 @@
 //! protection for anything real.
 
 mod connector;
-mod file;
+pub(crate) mod file;
 mod keys;
 
 use std::path::PathBuf;

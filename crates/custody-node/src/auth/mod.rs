@@ -342,7 +342,7 @@ fn tag(key: &hmac::Key, data: &[u8]) -> Tag {
 
 /// What the header may mean: the token itself (also after `Bearer`), and what it holds if it is base64, which is how
 /// Milvus' clients send it.
-fn tokens(header: &[u8]) -> Option<Vec<Zeroizing<String>>> {
+pub(crate) fn tokens(header: &[u8]) -> Option<Vec<Zeroizing<String>>> {
     if header.is_empty() || header.len() > LONGEST {
         return None;
     }

@@ -29,6 +29,8 @@ use crate::{
 use iterate::Iterators;
 use maintenance::Compactions;
 use reply::Reply;
+#[cfg(feature = "fuzzing")]
+pub(crate) use search::vectors;
 
 /// What the calls work with.
 pub(crate) struct Adapter {

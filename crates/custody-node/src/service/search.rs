@@ -117,7 +117,7 @@ fn plan(info: &CollectionInfo, request: WireSearch) -> Result<Plan, Failure> {
 }
 
 /// The query vectors.
-fn vectors(placeholders: &[u8]) -> Result<Vec<Vec<f32>>, ConvertError> {
+pub(crate) fn vectors(placeholders: &[u8]) -> Result<Vec<Vec<f32>>, ConvertError> {
     let group = PlaceholderGroup::decode(placeholders)?;
     if group.placeholders.len() > 1 {
         return Err(param("placeholder_group", "it must hold one placeholder, with all vectors in it"));
