@@ -1,6 +1,7 @@
 """Bad input of every kind: each is told what is wrong in Milvus' codes, and the node goes on as if nothing had been."""
 
 import base64
+import contextlib
 import math
 import os
 import resource
@@ -473,11 +474,11 @@ def test_other_protocols_on_the_port_are_turned_away(target):
     with connect(target.node) as tls:
         # The first bytes of a TLS client.
         tls.sendall(bytes.fromhex("16030100f8010000f40303") + b"\x11" * 200)
-        tls.shutdown(socket.SHUT_WR)
         assert b"\x16\x03" not in until_closed(tls)
     with connect(target.node) as garbage:
-        garbage.sendall(b"\0" * 100_000)
-        garbage.shutdown(socket.SHUT_WR)
+        # The node may close before it has all of this.
+        with contextlib.suppress(ConnectionError):
+            garbage.sendall(b"\0" * 100_000)
         until_closed(garbage)
 
 
@@ -575,12 +576,11 @@ def test_ten_thousand_silent_connections_leave_room_for_clients_and_files(target
             held.append(connection)
             if number % 2_500 == 2_499:
                 started = time.monotonic()
-                client = target.node.client()
-                assert BOOKS in client.list_collections()
-                client.close()
-                target.node.clients.remove(client)
+                # A connection of its own: pymilvus' clients share one.
+                answer = call_bytes(target, "ShowCollections", b"", timeout=4)
+                assert isinstance(answer, bytes) and BOOKS.encode() in answer, answer
                 target.serves()
-                assert time.monotonic() - started < 10, "a client had to wait for strangers"
+                assert time.monotonic() - started < 4, "a client had to wait for strangers"
         assert files_open(target.node) < 2_048 + 300
         # Written to and read from storage meanwhile.
         target.client.upsert(BOOKS, [target.row(3)])
