@@ -7,7 +7,6 @@ use std::{
 
 use custody_store::{ZoneId, ZoneStore, Zones};
 use slatedb::WriteBatch;
-use tokio::sync::watch;
 
 use crate::{
     DatabaseInfo, EngineError, EngineStats, NewDatabase, ZoneHealth,
@@ -41,8 +40,6 @@ pub struct Engine {
     /// Held over every change of the cluster's catalog.
     changing: tokio::sync::Mutex<()>,
     clock: Arc<HybridClock>,
-    /// How often a database went dark.
-    darkened: Arc<watch::Sender<u64>>,
     /// Searches that may run at once; the others wait, so that a flood does not fill the memory.
     pub(crate) searches: tokio::sync::Semaphore,
 }
@@ -109,7 +106,6 @@ impl Engine {
             users: RwLock::new(users),
             changing: tokio::sync::Mutex::default(),
             clock: Arc::default(),
-            darkened: Arc::new(watch::Sender::new(0)),
             searches: tokio::sync::Semaphore::new(cores * SEARCHES_PER_CORE),
         });
         engine.adopt(entries).await?;
@@ -120,7 +116,7 @@ impl Engine {
     async fn adopt(&self, entries: Vec<DatabaseEntry>) -> Result<(), EngineError> {
         for entry in entries {
             if entry.stage == Stage::Ready {
-                let database = self.known(entry.clone());
+                let database = Database::new(entry.clone(), Arc::clone(&self.zones), Arc::clone(&self.clock));
                 if let Err(error) = database.open().await {
                     tracing::warn!(zone = %database.zone(), %error, "a database stays dark for now");
                 }
@@ -136,16 +132,6 @@ impl Engine {
                 self.create_database(NewDatabase { name: DEFAULT_DATABASE.into(), ..NewDatabase::default() }).await
             }
         }
-    }
-
-    fn known(&self, entry: DatabaseEntry) -> Arc<Database> {
-        Database::new(entry, Arc::clone(&self.zones), Arc::clone(&self.clock), Arc::clone(&self.darkened))
-    }
-
-    /// Changes whenever a database has let go of its data because its zone was sealed: what else holds some of it, as the
-    /// buffers of a connection do, has to let go too.
-    pub fn darkened(&self) -> watch::Receiver<u64> {
-        self.darkened.subscribe()
     }
 
     /// Whether the cluster is encrypted.
@@ -205,7 +191,7 @@ impl Engine {
         let open = OpenDatabase::create(zone.clone(), record, Arc::clone(&self.clock)).await?;
         let entry = DatabaseEntry { stage: Stage::Ready, ..entry.clone() };
         self.put_entry(&entry).await?;
-        let database = self.known(entry);
+        let database = Database::new(entry, Arc::clone(&self.zones), Arc::clone(&self.clock));
         database.adopt(zone, open).await;
         Ok(database)
     }

@@ -93,9 +93,8 @@ impl Node {
         let limits = Limits { connections: options.connections, ..Limits::default() };
         let metrics = Arc::new(Metrics::new()?);
         let connections = metrics.connections.clone();
-        let darkened = Some(engine.darkened());
         let gate = Arc::new(Gate { engine, auth, metrics });
-        server::serve(listener, options.tls, router(gate), limits, Some(connections), darkened, shutdown).await?;
+        server::serve(listener, options.tls, router(gate), limits, Some(connections), shutdown).await?;
         Ok(())
     }
 }

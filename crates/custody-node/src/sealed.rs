@@ -35,7 +35,7 @@ pub async fn serve_sealed(
     let known = Known::new(credentials).map_err(std::io::Error::other)?;
     let notice = Arc::new(Notice { reason, known });
     let router = Router::new().route("/healthz", get(|| async { "ok\n" })).fallback(sealed).with_state(notice);
-    server::serve(listener, tls, router, Limits { connections, ..Limits::default() }, None, None, shutdown).await
+    server::serve(listener, tls, router, Limits { connections, ..Limits::default() }, None, shutdown).await
 }
 
 struct Notice {

@@ -12,7 +12,7 @@ use prometheus::IntGauge;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tokio_rustls::{
@@ -111,15 +111,13 @@ impl Peer {
     }
 }
 
-/// Serves a router until `shutdown`, then gives calls a little time to end. Whenever `darkened` changes, every connection
-/// ends once its calls have, and its client connects anew: a connection's buffers still hold what went through them last.
+/// Serves a router until `shutdown`, then gives calls a little time to end.
 pub(crate) async fn serve(
     listener: std::net::TcpListener,
     tls: Option<Tls>,
     router: Router,
     limits: Limits,
     connections: Option<IntGauge>,
-    mut darkened: Option<watch::Receiver<u64>>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
@@ -127,7 +125,7 @@ pub(crate) async fn serve(
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.0));
     let slots = Arc::new(Semaphore::new(limits.connections));
     let strangers = Arc::new(Strangers::default());
-    let mut graceful = Arc::new(GracefulShutdown::new());
+    let graceful = Arc::new(GracefulShutdown::new());
     let mut shutdown = pin!(shutdown);
     loop {
         let next = async {
@@ -140,10 +138,6 @@ pub(crate) async fn serve(
         };
         let (slot, accepted) = tokio::select! {
             () = &mut shutdown => break,
-            () = changed(&mut darkened) => {
-                end(std::mem::replace(&mut graceful, Arc::new(GracefulShutdown::new())));
-                continue;
-            }
             next = next => next,
         };
         let (Some(slot), Ok((stream, peer))) = (slot, accepted) else {
@@ -168,34 +162,6 @@ pub(crate) async fn serve(
         drop(timeout(LAST_CALLS, graceful.shutdown()).await);
     }
     Ok(())
-}
-
-/// Completes when the watched value changes; never without one.
-async fn changed(watched: &mut Option<watch::Receiver<u64>>) {
-    let changed = match watched {
-        Some(watched) => watched.changed().await.is_ok(),
-        None => false,
-    };
-    if !changed {
-        std::future::pending::<()>().await;
-    }
-}
-
-/// Ends some connections in the background.
-fn end(mut connections: Arc<GracefulShutdown>) {
-    tokio::spawn(async move {
-        loop {
-            match Arc::try_unwrap(connections) {
-                Ok(connections) => {
-                    drop(timeout(LAST_CALLS, connections.shutdown()).await);
-                    return;
-                }
-                // Another one is being added to them at this moment.
-                Err(held) => connections = held,
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    });
 }
 
 /// Counts an open connection.

@@ -36,7 +36,7 @@ fn start(limits: Limits) -> Running {
     let open = IntGauge::new("open", "open").unwrap();
     let (stop, stopped) = oneshot::channel();
     let connections = Some(open.clone());
-    let served = tokio::spawn(serve(listener, None, router, limits, connections, None, async {
+    let served = tokio::spawn(serve(listener, None, router, limits, connections, async {
         drop(stopped.await);
     }));
     Running { address, stop, served, open }

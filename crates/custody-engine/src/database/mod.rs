@@ -9,7 +9,6 @@ use std::{
 };
 
 use custody_store::{ZoneId, ZoneStatus, ZoneStore, Zones};
-use tokio::sync::watch;
 
 use crate::{DatabaseInfo, EngineError, catalog::DatabaseEntry, clock::HybridClock};
 pub(crate) use open::OpenDatabase;
@@ -22,7 +21,6 @@ pub(crate) struct Database {
     pub(crate) entry: DatabaseEntry,
     zones: Arc<dyn Zones>,
     clock: Arc<HybridClock>,
-    darkened: Arc<watch::Sender<u64>>,
     state: tokio::sync::Mutex<State>,
     /// The same as in the state, for readers that can't wait.
     seen: std::sync::Mutex<Option<Arc<OpenDatabase>>>,
@@ -37,17 +35,11 @@ struct State {
 }
 
 impl Database {
-    pub(crate) fn new(
-        entry: DatabaseEntry,
-        zones: Arc<dyn Zones>,
-        clock: Arc<HybridClock>,
-        darkened: Arc<watch::Sender<u64>>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(entry: DatabaseEntry, zones: Arc<dyn Zones>, clock: Arc<HybridClock>) -> Arc<Self> {
         Arc::new(Self {
             entry,
             zones,
             clock,
-            darkened,
             state: tokio::sync::Mutex::default(),
             seen: std::sync::Mutex::default(),
             watcher: std::sync::Mutex::default(),
@@ -124,7 +116,6 @@ impl Database {
                 if sealed {
                     tracing::warn!(zone = %database.zone(), "the zone is sealed: its data leaves memory");
                     database.darken().await;
-                    database.darkened.send_modify(|times| *times += 1);
                 }
             }
         });
