@@ -143,7 +143,10 @@ fn counts(said: &str) -> Option<Counts> {
         rest.split_whitespace().next()?.parse::<u64>().ok()
     });
     let first = coverage.next()?;
-    Some(Counts { executions: executions.trim().parse().ok()?, coverage: (first, coverage.next_back().unwrap_or(first)) })
+    Some(Counts {
+        executions: executions.trim().parse().ok()?,
+        coverage: (first, coverage.next_back().unwrap_or(first)),
+    })
 }
 
 fn row(name: &str, counts: &Counts, seconds: u64) -> String {
