@@ -29,7 +29,7 @@ struct Cli {
 enum Chore {
     /// Run every test: Rust and Python, against a stand-in for AWS where AWS is needed.
     Test(test::TestArgs),
-    /// Check that the crates depend on each other only as docs/architecture.md allows.
+    /// Check that the crates depend on each other only as xtask/src/arrows.rs allows.
     Arrows,
     /// Run what takes too long for every change: fuzzing, ten thousand crashes, the long versions of the tests.
     Campaign(campaign::CampaignArgs),
