@@ -15,6 +15,7 @@ use crate::{
     root,
     steps::{Steps, cargo},
     target,
+    test::without_settings,
 };
 
 /// `cargo xtask campaign`.
@@ -63,7 +64,7 @@ pub(crate) fn run(args: &CampaignArgs, steps: &mut Steps) -> Result<(), Failure>
 
 fn pytest(venv: &Venv, what: &str) -> Result<Command, Failure> {
     let mut tests = venv.command("python");
-    tests.args(["-m", "pytest", what]).current_dir(root());
+    without_settings(tests.args(["-m", "pytest", what]).current_dir(root()));
     tests.env("CUSTODY_BIN", std::path::absolute(target().join("release/custody"))?);
     tests.env("CUSTODY_TEST_PYTHON", venv.program("python")).env("CUSTODY_CAMPAIGN", "1");
     Ok(tests)

@@ -61,8 +61,8 @@ pub(crate) fn run(args: &TestArgs, steps: &mut Steps) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Gives a test command what it looks for, and keeps the user's own AWS account and settings out of it.
-fn for_tests<'a>(command: &'a mut Command, cloud: &Cloud, venv: &Venv) -> &'a mut Command {
+/// Keeps the user's own AWS account and settings out of a test command.
+pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
     let settings = ["CUSTODY_CRASH_ROUNDS", "CUSTODY_CRASH_SEED"];
     for (name, _) in std::env::vars_os() {
         let theirs = |name: &str| name.starts_with("AWS_") || name.starts_with("CUSTODY_") || name == "RUST_LOG";
@@ -71,6 +71,11 @@ fn for_tests<'a>(command: &'a mut Command, cloud: &Cloud, venv: &Venv) -> &'a mu
         }
     }
     command
+}
+
+/// Gives a test command what it looks for, and nothing of the user's own.
+fn for_tests<'a>(command: &'a mut Command, cloud: &Cloud, venv: &Venv) -> &'a mut Command {
+    without_settings(command)
         .env("CUSTODY_TEST_AWS_ENDPOINT", cloud.endpoint())
         .env("CUSTODY_TEST_S3_ENDPOINT", cloud.endpoint())
         .env("PYTHONDONTWRITEBYTECODE", "1")

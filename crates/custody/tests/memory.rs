@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{CLUSTER, Failure, Node};
+use common::{CLUSTER, Failure, Node, create_collection};
 use custody_kms::{ContextId, EncryptionContext, LocalKms, MemoryLedger, Purpose, RootKeyRef, RootKms};
 use milvus::v2::prelude::*;
 use serde_json::{Value, json};
@@ -65,20 +65,7 @@ impl Canary {
             client.create_database(new.build()?).await?;
             client.use_database(self.database).await?;
         }
-        let schema = CollectionSchema::new()
-            .add_field(FieldSchema::new().name("id").data_type(DataType::Int64).primary_key(true))
-            .add_field(FieldSchema::new().name("word").data_type(DataType::VarChar).max_length(100))
-            .add_field(FieldSchema::new().name("vector").data_type(DataType::FloatVector).dimension(DIM));
-        let index = IndexParam::new()
-            .field_name("vector")
-            .index_name("graph")
-            .index_type(IndexType::Hnsw)
-            .metric_type(MetricType::L2)
-            .extra_params(HashMap::from([("M".into(), "16".into()), ("efConstruction".into(), "100".into())]));
-        let request =
-            CreateCollectionRequest::builder().collection_name("points").schema(schema).index_params(vec![index]);
-        client.create_collection(request.build()?).await?;
-        client.load_collection(LoadCollectionRequest::builder().collection_name("points").build()?).await?;
+        create_collection(&client, "points", DIM).await?;
         let rows: Vec<Value> = (0..ROWS)
             .map(|row| json!({ "id": row, "word": format!("{} {row}", self.word), "vector": self.vector(row) }))
             .collect();

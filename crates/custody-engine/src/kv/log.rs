@@ -17,9 +17,24 @@ use crate::EngineError;
 /// longer needs between the look at the manifest and the look at the log.
 const LOOKS: usize = 3;
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long looking may take. SlateDB's own reader of manifests tries a store that does not answer again without end.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Refuses a map whose log has a hole. The end of a log can't be known here: what is cut off there goes unnoticed.
 pub(super) async fn require_whole(zone: &ZoneStore, path: &Path) -> Result<(), EngineError> {
+    within(PATIENCE, look(zone, path)).await
+}
+
+async fn within(patience: Duration, look: impl Future<Output = Result<(), EngineError>>) -> Result<(), EngineError> {
+    tokio::time::timeout(patience, look).await.unwrap_or_else(|_| {
+        Err(EngineError::Storage(format!(
+            "it did not answer within {} s: look at it and try again",
+            patience.as_secs()
+        )))
+    })
+}
+
+async fn look(zone: &ZoneStore, path: &Path) -> Result<(), EngineError> {
     let mut missing = None;
     for look in 0..LOOKS {
         if look > 0 {
@@ -51,4 +66,32 @@ async fn first_missing(zone: &ZoneStore, path: &Path) -> Result<Option<Path>, En
         .collect();
     let gap = (first..).zip(&there).find(|(expected, found)| expected != *found);
     Ok(gap.map(|(expected, _)| log.join(format!("{expected:020}.sst"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use custody_store::{PlainZones, ZoneId, Zones};
+    use object_store::{
+        memory::InMemory,
+        throttle::{ThrottleConfig, ThrottledStore},
+    };
+
+    use super::*;
+    use crate::kv::Kv;
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_is_an_error_in_the_end() {
+        let config = ThrottleConfig::default();
+        let store = Arc::new(ThrottledStore::new(InMemory::new(), config));
+        let zones = PlainZones::new(Arc::clone(&store) as _);
+        let zone = zones.create(ZoneId::CLUSTER, None).await.unwrap();
+        let path = zone.root().join("catalog");
+        Kv::open(&zone, path.clone()).await.unwrap().close().await;
+        require_whole(&zone, &path).await.unwrap();
+        store.config_mut(|config| config.wait_get_per_call = Duration::from_secs(3_600));
+        let error = within(Duration::from_millis(20), look(&zone, &path)).await.unwrap_err();
+        assert!(error.to_string().contains("did not answer"), "{error}");
+    }
 }

@@ -1,11 +1,6 @@
 //! The files of a cluster that the real program wrote, and opening them in this process, changed or not.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::PathBuf,
-    result::Result,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, path::PathBuf, result::Result, sync::Arc};
 
 use custody_engine::{Engine, EngineError};
 use custody_keyring::{Keyring, LeasePolicy, SystemClock};
@@ -16,7 +11,7 @@ use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 use serde_json::{Value, json};
 
 use crate::{
-    common::{CLUSTER, Failure, Node},
+    common::{CLUSTER, Failure, Node, create_collection},
     contents::Contents,
 };
 
@@ -43,15 +38,15 @@ impl Stopped {
     pub(crate) async fn make() -> Result<Self, Failure> {
         let mut node = Node::start()?;
         let client = node.client().await?;
-        create(&client, "points", 64).await?;
+        create_collection(&client, "points", 64).await?;
         insert(&client, "points", 0..700, 64).await?;
         client.delete(DeleteRequest::builder().collection_name("points").filter("id < 20").build()?).await?;
         client.flush(FlushRequest::builder().collection_names(["points"]).build()?).await?;
-        create(&client, "many", 4).await?;
+        create_collection(&client, "many", 4).await?;
         insert(&client, "many", 0..MANY, 4).await?;
         client.create_database(CreateDatabaseRequest::builder().database_name("second").build()?).await?;
         client.use_database("second").await?;
-        create(&client, "others", 8).await?;
+        create_collection(&client, "others", 8).await?;
         insert(&client, "others", 0..40, 8).await?;
         wait_for_snapshot(&node).await?;
         node.stop()?;
@@ -60,7 +55,7 @@ impl Stopped {
         node.start_again()?;
         let client = node.client().await?;
         insert(&client, "points", 700..800, 64).await?;
-        create(&client, "late", 2).await?;
+        create_collection(&client, "late", 2).await?;
         insert(&client, "late", 0..3, 2).await?;
         // Killed: what was written last is in the logs alone.
         node.kill()?;
@@ -125,23 +120,6 @@ pub(crate) async fn read(zones: Arc<SealedZones>) -> Result<Contents, EngineErro
     let contents = Contents::read(&engine).await;
     engine.close().await;
     contents
-}
-
-async fn create(client: &ClientV2, name: &str, dim: u32) -> Result<(), Failure> {
-    let schema = CollectionSchema::new()
-        .add_field(FieldSchema::new().name("id").data_type(DataType::Int64).primary_key(true))
-        .add_field(FieldSchema::new().name("word").data_type(DataType::VarChar).max_length(100))
-        .add_field(FieldSchema::new().name("vector").data_type(DataType::FloatVector).dimension(dim));
-    let index = IndexParam::new()
-        .field_name("vector")
-        .index_name("graph")
-        .index_type(IndexType::Hnsw)
-        .metric_type(MetricType::L2)
-        .extra_params(HashMap::from([("M".into(), "16".into()), ("efConstruction".into(), "200".into())]));
-    let request = CreateCollectionRequest::builder().collection_name(name).schema(schema).index_params(vec![index]);
-    client.create_collection(request.build()?).await?;
-    client.load_collection(LoadCollectionRequest::builder().collection_name(name).build()?).await?;
-    Ok(())
 }
 
 async fn insert(client: &ClientV2, name: &str, keys: std::ops::Range<i64>, dim: u32) -> Result<(), Failure> {

@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     error::Error,
     fs::File,
     io::{Read, Write},
@@ -13,7 +13,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use milvus::v2::prelude::{ClientV2, ConnectConfig};
+use milvus::v2::prelude::{
+    ClientV2, CollectionSchema, ConnectConfig, CreateCollectionRequest, DataType, FieldSchema, IndexParam, IndexType,
+    LoadCollectionRequest, MetricType,
+};
 
 /// The id of the tests' clusters.
 pub(crate) const CLUSTER: &str = "in01-rust-sdk";
@@ -187,6 +190,24 @@ impl Node {
     fn log(&self) -> PathBuf {
         self.directory.path().join("node.log")
     }
+}
+
+/// A loaded collection with an integer key, a text and a vector with a graph index.
+pub(crate) async fn create_collection(client: &ClientV2, name: &str, dim: u32) -> Result<(), Failure> {
+    let schema = CollectionSchema::new()
+        .add_field(FieldSchema::new().name("id").data_type(DataType::Int64).primary_key(true))
+        .add_field(FieldSchema::new().name("word").data_type(DataType::VarChar).max_length(100))
+        .add_field(FieldSchema::new().name("vector").data_type(DataType::FloatVector).dimension(dim));
+    let index = IndexParam::new()
+        .field_name("vector")
+        .index_name("graph")
+        .index_type(IndexType::Hnsw)
+        .metric_type(MetricType::L2)
+        .extra_params(HashMap::from([("M".into(), "16".into()), ("efConstruction".into(), "200".into())]));
+    let request = CreateCollectionRequest::builder().collection_name(name).schema(schema).index_params(vec![index]);
+    client.create_collection(request.build()?).await?;
+    client.load_collection(LoadCollectionRequest::builder().collection_name(name).build()?).await?;
+    Ok(())
 }
 
 impl Drop for Node {
