@@ -12,6 +12,7 @@ use crate::{
     DatabaseInfo, EngineError, EngineStats, NewDatabase, ZoneHealth,
     catalog::{ClusterRecord, DEFAULT_DATABASE, DatabaseEntry, DatabaseRecord, Stage, UserRecord},
     clock::HybridClock,
+    cluster::ClusterCatalog,
     database::{Database, OpenDatabase},
     graph::SEARCHES_PER_CORE,
     kv::Kv,
@@ -31,14 +32,10 @@ const CIPHER_KEY: &str = "cipher.key";
 /// One cluster's databases, over the zones of its store.
 pub struct Engine {
     zones: Arc<dyn Zones>,
-    /// The zone of the cluster's catalog.
-    zone: ZoneStore,
-    kv: Kv,
+    catalog: ClusterCatalog,
     tag_key: aws_lc_rs::hmac::Key,
     databases: RwLock<BTreeMap<[u8; 32], Arc<Database>>>,
     users: RwLock<BTreeMap<String, String>>,
-    /// Held over every change of the cluster's catalog.
-    changing: tokio::sync::Mutex<()>,
     clock: Arc<HybridClock>,
     /// Searches that may run at once; the others wait, so that a flood does not fill the memory.
     pub(crate) searches: tokio::sync::Semaphore,
@@ -83,55 +80,73 @@ impl Engine {
         }
         let kv = Kv::open(&zone, catalog).await?;
         let tag_key = tag_key(&kv, new).await?.ok_or_else(|| EngineError::CatalogMissing(zone.zone()))?;
-        let mut entries: Vec<DatabaseEntry> = Vec::new();
-        kv.scan(DATABASES, |_, value| {
-            entries.push(rows::decode_record(value, "database entry")?);
-            Ok(())
-        })
-        .await?;
-        let mut users = BTreeMap::new();
-        kv.scan(USERS, |key, value| {
-            let name = std::str::from_utf8(&key[USERS.len()..]).map_err(|_| EngineError::Record("user"))?;
-            users.insert(name.to_owned(), rows::decode_record::<UserRecord>(value, "user")?.hash);
-            Ok(())
-        })
-        .await?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let engine = Arc::new(Self {
             zones,
-            zone,
-            kv,
+            catalog: ClusterCatalog::new(zone, kv),
             tag_key,
             databases: RwLock::default(),
-            users: RwLock::new(users),
-            changing: tokio::sync::Mutex::default(),
+            users: RwLock::default(),
             clock: Arc::default(),
             searches: tokio::sync::Semaphore::new(cores * SEARCHES_PER_CORE),
         });
-        engine.adopt(entries).await?;
+        drop(engine.change().await?);
+        if engine.database(DEFAULT_DATABASE).is_err() {
+            engine.create_database(NewDatabase { name: DEFAULT_DATABASE.into(), ..NewDatabase::default() }).await?;
+        }
         Ok(engine)
     }
 
-    /// Takes known databases on, undoes what was left half done, and sees to it that there is a default one.
-    async fn adopt(&self, entries: Vec<DatabaseEntry>) -> Result<(), EngineError> {
+    /// The cluster's catalog, for a change. One that was opened again is read again first: only then is it known of a write
+    /// that had failed whether it was kept.
+    async fn change(&self) -> Result<tokio::sync::MutexGuard<'_, Kv>, EngineError> {
+        let catalog = self.catalog.change().await?;
+        if self.catalog.is_unread() {
+            self.read(&catalog).await?;
+            self.catalog.set_read();
+        }
+        Ok(catalog)
+    }
+
+    /// Takes on what the catalog has, and undoes what was left half done.
+    async fn read(&self, catalog: &Kv) -> Result<(), EngineError> {
+        let mut entries: Vec<DatabaseEntry> = Vec::new();
+        catalog
+            .scan(DATABASES, |_, value| {
+                entries.push(rows::decode_record(value, "database entry")?);
+                Ok(())
+            })
+            .await?;
+        let mut users = BTreeMap::new();
+        catalog
+            .scan(USERS, |key, value| {
+                let name = std::str::from_utf8(&key[USERS.len()..]).map_err(|_| EngineError::Record("user"))?;
+                users.insert(name.to_owned(), rows::decode_record::<UserRecord>(value, "user")?.hash);
+                Ok(())
+            })
+            .await?;
+        *self.users.write().unwrap_or_else(PoisonError::into_inner) = users;
         for entry in entries {
-            if entry.stage == Stage::Ready {
-                let database = Database::new(entry.clone(), Arc::clone(&self.zones), Arc::clone(&self.clock));
-                if let Err(error) = database.open().await {
-                    tracing::warn!(zone = %database.zone(), %error, "a database stays dark for now");
-                }
-                self.databases.write().unwrap_or_else(PoisonError::into_inner).insert(entry.tag, database);
-            } else {
-                self.zones.delete(ZoneId::new(entry.zone)).await?;
-                self.kv.remove(&database_key(&entry.zone)).await?;
+            match entry.stage {
+                Stage::Ready => self.adopt(entry).await,
+                Stage::Creating | Stage::Dropping => self.unmake_database(catalog, &entry).await?,
             }
         }
-        match self.database(DEFAULT_DATABASE) {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                self.create_database(NewDatabase { name: DEFAULT_DATABASE.into(), ..NewDatabase::default() }).await
-            }
+        Ok(())
+    }
+
+    /// Takes a database on, unless it is there already.
+    async fn adopt(&self, entry: DatabaseEntry) {
+        let known = self.databases.read().unwrap_or_else(PoisonError::into_inner).get(&entry.tag).cloned();
+        if known.is_some_and(|known| known.entry.zone == entry.zone) {
+            return;
         }
+        let tag = entry.tag;
+        let database = Database::new(entry, Arc::clone(&self.zones), Arc::clone(&self.clock));
+        if let Err(error) = database.open().await {
+            tracing::warn!(zone = %database.zone(), %error, "a database stays dark for now");
+        }
+        self.databases.write().unwrap_or_else(PoisonError::into_inner).insert(tag, database);
     }
 
     /// Whether the cluster is encrypted.
@@ -161,7 +176,7 @@ impl Engine {
     pub async fn create_database(&self, new: NewDatabase) -> Result<(), EngineError> {
         check_name("database", &new.name)?;
         let key = self.check_cipher(&new.properties)?;
-        let _changing = self.changing.lock().await;
+        let catalog = self.change().await?;
         if self.database(&new.name).is_ok() {
             return Err(EngineError::DatabaseExists(new.name));
         }
@@ -169,14 +184,14 @@ impl Engine {
         let tag = self.tag(&new.name);
         let entry = DatabaseEntry { zone: *zone.as_bytes(), key, tag, stage: Stage::Creating };
         // The intent comes first: a crash from here on is undone at the next start.
-        self.put_entry(&entry).await?;
-        match self.make_database(&entry, new).await {
+        put_entry(&catalog, &entry).await?;
+        match self.make_database(&catalog, &entry, new).await {
             Ok(database) => {
                 self.databases.write().unwrap_or_else(PoisonError::into_inner).insert(tag, database);
                 Ok(())
             }
             Err(error) => {
-                if let Err(error) = self.unmake_database(&entry).await {
+                if let Err(error) = self.unmake_database(&catalog, &entry).await {
                     tracing::warn!(%zone, %error, "a database that could not be made is removed at the next start");
                 }
                 Err(error)
@@ -184,25 +199,26 @@ impl Engine {
         }
     }
 
-    async fn make_database(&self, entry: &DatabaseEntry, new: NewDatabase) -> Result<Arc<Database>, EngineError> {
+    async fn make_database(
+        &self,
+        catalog: &Kv,
+        entry: &DatabaseEntry,
+        new: NewDatabase,
+    ) -> Result<Arc<Database>, EngineError> {
         let zone = self.zones.create(ZoneId::new(entry.zone), entry.key.as_deref()).await?;
         let record =
             DatabaseRecord { name: new.name, created: self.clock.now(), properties: new.properties, next_id: 1 };
         let open = OpenDatabase::create(zone.clone(), record, Arc::clone(&self.clock)).await?;
         let entry = DatabaseEntry { stage: Stage::Ready, ..entry.clone() };
-        self.put_entry(&entry).await?;
+        put_entry(catalog, &entry).await?;
         let database = Database::new(entry, Arc::clone(&self.zones), Arc::clone(&self.clock));
         database.adopt(zone, open).await;
         Ok(database)
     }
 
-    async fn unmake_database(&self, entry: &DatabaseEntry) -> Result<(), EngineError> {
+    async fn unmake_database(&self, catalog: &Kv, entry: &DatabaseEntry) -> Result<(), EngineError> {
         self.zones.delete(ZoneId::new(entry.zone)).await?;
-        self.kv.remove(&database_key(&entry.zone)).await
-    }
-
-    async fn put_entry(&self, entry: &DatabaseEntry) -> Result<(), EngineError> {
-        self.kv.put(&database_key(&entry.zone), &rows::encode(entry, "database entry")?).await
+        catalog.remove(&database_key(&entry.zone)).await
     }
 
     /// The root key that a database's properties name. Contradictions are refused.
@@ -230,15 +246,15 @@ impl Engine {
         if name == DEFAULT_DATABASE {
             return Err(EngineError::InvalidDatabase("the default database can't be dropped".into()));
         }
-        let _changing = self.changing.lock().await;
+        let catalog = self.change().await?;
         let database = self.database(name)?;
         if !database.open().await?.all().is_empty() {
             return Err(EngineError::DatabaseNotEmpty(name.to_owned()));
         }
-        self.put_entry(&DatabaseEntry { stage: Stage::Dropping, ..database.entry.clone() }).await?;
+        put_entry(&catalog, &DatabaseEntry { stage: Stage::Dropping, ..database.entry.clone() }).await?;
         self.databases.write().unwrap_or_else(PoisonError::into_inner).remove(&self.tag(name));
         database.close().await;
-        self.unmake_database(&database.entry).await
+        self.unmake_database(&catalog, &database.entry).await
     }
 
     /// All databases whose names can be read; a sealed one's can't.
@@ -256,7 +272,7 @@ impl Engine {
             }
         }
         if infos.is_empty() {
-            let status = self.zone.status();
+            let status = self.catalog.zone().status();
             if !status.is_usable() {
                 return Err(EngineError::Sealed(status));
             }
@@ -290,36 +306,36 @@ impl Engine {
     /// Adds a user. The hash is kept as it is; it is for the caller to make and check.
     pub async fn create_user(&self, name: &str, hash: &str) -> Result<(), EngineError> {
         check_name("user", name)?;
-        let _changing = self.changing.lock().await;
+        let catalog = self.change().await?;
         if self.user_hash(name).is_some() {
             return Err(EngineError::UserExists(name.to_owned()));
         }
-        self.put_user(name, hash).await
+        self.put_user(&catalog, name, hash).await
     }
 
     /// Changes a user's hash.
     pub async fn update_user(&self, name: &str, hash: &str) -> Result<(), EngineError> {
-        let _changing = self.changing.lock().await;
+        let catalog = self.change().await?;
         if self.user_hash(name).is_none() {
             return Err(EngineError::UserNotFound(name.to_owned()));
         }
-        self.put_user(name, hash).await
+        self.put_user(&catalog, name, hash).await
     }
 
-    async fn put_user(&self, name: &str, hash: &str) -> Result<(), EngineError> {
+    async fn put_user(&self, catalog: &Kv, name: &str, hash: &str) -> Result<(), EngineError> {
         let record = rows::encode(&UserRecord { hash: hash.to_owned() }, "user")?;
-        self.kv.put(&user_key(name), &record).await?;
+        catalog.put(&user_key(name), &record).await?;
         self.users.write().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), hash.to_owned());
         Ok(())
     }
 
     /// Removes a user.
     pub async fn delete_user(&self, name: &str) -> Result<(), EngineError> {
-        let _changing = self.changing.lock().await;
+        let catalog = self.change().await?;
         if self.user_hash(name).is_none() {
             return Err(EngineError::UserNotFound(name.to_owned()));
         }
-        self.kv.remove(&user_key(name)).await?;
+        catalog.remove(&user_key(name)).await?;
         self.users.write().unwrap_or_else(PoisonError::into_inner).remove(name);
         Ok(())
     }
@@ -336,7 +352,7 @@ impl Engine {
 
     /// The state of the cluster's own zone first, and of every database's that was opened.
     pub async fn zones(&self) -> Vec<ZoneHealth> {
-        let mut health = vec![ZoneHealth { zone: ZoneId::CLUSTER, status: self.zone.status() }];
+        let mut health = vec![ZoneHealth { zone: ZoneId::CLUSTER, status: self.catalog.zone().status() }];
         for database in self.all() {
             if let Some(status) = database.status().await {
                 health.push(ZoneHealth { zone: database.zone(), status });
@@ -347,12 +363,13 @@ impl Engine {
 
     /// The cluster's own zone: when it is sealed, all of the cluster is.
     pub fn cluster_zone(&self) -> ZoneStore {
-        self.zone.clone()
+        self.catalog.zone().clone()
     }
 
-    /// Completes when another process has taken the cluster over: this one must stop.
+    /// Completes when another process has taken the cluster over: this one must stop. To be awaited as long as the engine
+    /// is used: it opens the cluster's catalog again where the storage was gone for a while.
     pub async fn fenced(&self) {
-        self.kv.fenced().await;
+        self.catalog.fenced().await;
     }
 
     /// Figures for metrics.
@@ -372,7 +389,7 @@ impl Engine {
         for database in self.all() {
             database.close().await;
         }
-        self.kv.close().await;
+        self.catalog.close().await;
     }
 }
 
@@ -393,6 +410,10 @@ async fn tag_key(kv: &Kv, new: bool) -> Result<Option<aws_lc_rs::hmac::Key>, Eng
         }
     };
     Ok(Some(aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &record.tag_key)))
+}
+
+async fn put_entry(catalog: &Kv, entry: &DatabaseEntry) -> Result<(), EngineError> {
+    catalog.put(&database_key(&entry.zone), &rows::encode(entry, "database entry")?).await
 }
 
 fn database_key(zone: &[u8; 16]) -> Vec<u8> {

@@ -28,15 +28,32 @@ const BLOCK_CACHE: u64 = 8 << 20;
 /// Scans read ahead this far: at SlateDB's default they fetch one small block at a time.
 const READ_AHEAD: usize = 8 << 20;
 
+/// Under which of its openings a map is held. Each opening gives the next one, and fences those before it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tenure(u64);
+
 /// A durable, ordered map of bytes in one zone; clones are handles of the same map.
 #[derive(Clone)]
 pub(crate) struct Kv {
     db: Db,
+    path: Path,
+    tenure: Tenure,
 }
 
 impl Kv {
     /// Opens the map under a path, making it if there is none. Whoever had it open before is fenced out.
     pub(crate) async fn open(zone: &ZoneStore, path: Path) -> Result<Self, EngineError> {
+        Self::open_after(zone, path, None).await
+    }
+
+    /// The same for a process that held the map before, and lost it because the storage failed. If another process has opened
+    /// it meanwhile, that one is not fenced out: [`EngineError::Fenced`].
+    pub(crate) async fn open_after(zone: &ZoneStore, path: Path, held: Option<Tenure>) -> Result<Self, EngineError> {
+        if let Some(held) = held
+            && log::tenure(zone, &path).await?.is_some_and(|stored| stored.0 > held.0)
+        {
+            return Err(EngineError::Fenced);
+        }
         log::require_whole(zone, &path).await?;
         tracing::debug!(%path, "a map is opened");
         let settings = Settings {
@@ -47,14 +64,25 @@ impl Kv {
         };
         let cache =
             MokaCache::new_with_opts(MokaCacheOptions { max_capacity: BLOCK_CACHE, ..MokaCacheOptions::default() });
-        let db = Db::builder(path, zone.objects())
+        let db = Db::builder(path.clone(), zone.objects())
             .with_settings(settings)
             .with_sst_block_size(SstBlockSize::Block64Kib)
             .with_db_cache(Arc::new(cache), 0)
             .build()
             .await
             .map_err(storage_error)?;
-        Ok(Self { db })
+        let tenure = Tenure(db.manifest().writer_epoch());
+        Ok(Self { db, path, tenure })
+    }
+
+    /// The map once more, after the storage had failed.
+    pub(crate) async fn reopen(&self, zone: &ZoneStore) -> Result<Self, EngineError> {
+        Self::open_after(zone, self.path.clone(), Some(self.tenure)).await
+    }
+
+    /// Under which opening this map is held.
+    pub(crate) fn tenure(&self) -> Tenure {
+        self.tenure
     }
 
     /// Whether there is a map under a path. Opening where there is none makes one.
@@ -117,13 +145,13 @@ impl Kv {
         self.db.status().close_reason.is_some()
     }
 
-    /// Completes when another writer has taken the map over.
-    pub(crate) async fn fenced(&self) {
+    /// Completes when the map can no longer be used: whether another writer has taken it over.
+    pub(crate) async fn ended(&self) -> bool {
         let mut status = self.db.subscribe();
-        let fenced = status.wait_for(|status| status.close_reason == Some(CloseReason::Fenced)).await.is_ok();
-        if !fenced {
-            // The map ended in another way: then nobody fences it any more.
-            std::future::pending::<()>().await;
+        match status.wait_for(|status| status.close_reason.is_some()).await {
+            Ok(status) => status.close_reason == Some(CloseReason::Fenced),
+            // It was dropped without a word.
+            Err(_) => false,
         }
     }
 

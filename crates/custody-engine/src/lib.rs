@@ -7,6 +7,7 @@
 
 mod catalog;
 mod clock;
+mod cluster;
 mod collection;
 mod database;
 mod distance;

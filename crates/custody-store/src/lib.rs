@@ -16,6 +16,7 @@ mod read;
 mod scope;
 mod sealed;
 mod sealed_zones;
+mod unanswered;
 mod upload;
 mod verify;
 mod zones;

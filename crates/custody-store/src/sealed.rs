@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use crate::cache::KeyCache;
 use crate::error::StoreError;
 use crate::scope::Scope;
+use crate::unanswered::Unanswered;
 use crate::upload::SealedUpload;
 
 /// The objects of one encryption zone, sealed in the store below.
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) scope: Scope,
     pub(crate) chunk_size: ChunkSize,
     pub(crate) cache: KeyCache,
+    pub(crate) unanswered: Unanswered,
     /// The task that empties the cache when the zone is sealed.
     guard: AbortHandle,
 }
@@ -71,7 +73,8 @@ impl SealedStore {
         let status = zone.subscribe();
         let shared = Arc::new_cyclic(|shared| {
             let guard = tokio::spawn(empty_when_sealed(Weak::clone(shared), status)).abort_handle();
-            Shared { inner, zone, cluster, scope, chunk_size, cache: KeyCache::default(), guard }
+            let (cache, unanswered) = (KeyCache::default(), Unanswered::default());
+            Shared { inner, zone, cluster, scope, chunk_size, cache, unanswered, guard }
         });
         Self { shared }
     }
@@ -185,7 +188,7 @@ impl ObjectStore for SealedStore {
         let sealed = self.shared.seal(location, &payload)?;
         tracing::trace!(%location, plain = payload.content_length(), sealed = sealed.len(), "put");
         drop(payload);
-        self.shared.inner.put_opts(location, sealed.into(), opts).await
+        self.shared.put(location, sealed.into(), opts).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {

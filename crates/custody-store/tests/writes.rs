@@ -10,7 +10,9 @@ use common::scripted::Scripted;
 use common::{CHUNK, Cluster, ZONE, at, cause, read, rows};
 use custody_seal::HEADER_LEN;
 use custody_store::{SealedStore, StoreError};
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion, WriteMultipart};
+use object_store::{
+    Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion, WriteMultipart,
+};
 
 const MIB: usize = 1 << 20;
 
@@ -84,6 +86,40 @@ async fn a_torn_put_does_not_open() {
         let error = read(&store, &at("a")).await.unwrap_err();
         assert!(matches!(cause(&error), StoreError::Tampered { .. }), "{error}");
     }
+}
+
+#[tokio::test]
+async fn what_a_torn_put_left_is_replaced_when_it_is_tried_again() {
+    let (inner, _cluster, store) = scripted().await;
+    for length in [0, 10, 1000, 2 * CHUNK] {
+        let (path, create) = (at(&format!("a{length}")), || PutOptions::from(PutMode::Create));
+        inner.tear_next_put();
+        store.put_opts(&path, rows(length).into(), create()).await.unwrap_err();
+        store.put_opts(&path, rows(length).into(), create()).await.unwrap();
+        assert_eq!(read(&store, &path).await.unwrap(), rows(length));
+        let error = store.put_opts(&path, rows(5).into(), create()).await.unwrap_err();
+        assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_torn_put_left_is_never_replaced() {
+    let (inner, cluster, store) = scripted().await;
+    let create = || PutOptions::from(PutMode::Create);
+    // Somebody else's, or what an attacker left: this store has put nothing there.
+    cluster.inner.put(&at("a"), "garbage".into()).await.unwrap();
+    let error = store.put_opts(&at("a"), rows(10).into(), create()).await.unwrap_err();
+    assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
+    assert!(matches!(cause(&read(&store, &at("a")).await.unwrap_err()), StoreError::Tampered { .. }));
+    // A put of this store failed, and another writer's whole object came before the next try.
+    inner.fail_next_put();
+    store.put_opts(&at("b"), rows(10).into(), create()).await.unwrap_err();
+    store.put(&at("b"), rows(20).into()).await.unwrap();
+    inner.fail_next_put();
+    store.put_opts(&at("b"), rows(10).into(), create()).await.unwrap_err();
+    let error = store.put_opts(&at("b"), rows(10).into(), create()).await.unwrap_err();
+    assert!(matches!(error, Error::AlreadyExists { .. }), "{error}");
+    assert_eq!(read(&store, &at("b")).await.unwrap(), rows(20));
 }
 
 #[tokio::test]

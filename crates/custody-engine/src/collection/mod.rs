@@ -23,7 +23,7 @@ use crate::{
     catalog::{CollectionRecord, IndexRecord},
     clock::HybridClock,
     graph::Graph,
-    kv::Kv,
+    kv::{Kv, Tenure},
     memory::{Memory, View},
     rows::{Key, StoredRow},
 };
@@ -75,17 +75,18 @@ impl Collection {
         Self::start(zone, record, clock, kv, next_row)
     }
 
-    /// Opens a collection's data, and loads it where its record says so.
+    /// Opens a collection's data, and loads it where its record says so. `held` is this process's last tenure.
     pub(crate) async fn open(
         zone: &ZoneStore,
         record: &CollectionRecord,
         clock: Arc<HybridClock>,
+        held: Option<Tenure>,
     ) -> Result<Arc<Self>, EngineError> {
         let rows = rows_root(zone, record.id);
         if !Kv::exists(zone, &rows).await? {
             return Err(EngineError::RowsMissing(record.id));
         }
-        let kv = Kv::open(zone, rows).await?;
+        let kv = Kv::open_after(zone, rows, held).await?;
         let next_row = writer::next_row(&kv, record.id).await?;
         let collection = Self::start(zone, record, clock, kv, next_row)?;
         if record.loaded {
@@ -127,6 +128,11 @@ impl Collection {
             .unwrap_or_else(PoisonError::into_inner)
             .extend([writer.abort_handle(), indexer.abort_handle()]);
         Ok(collection)
+    }
+
+    /// Under which opening the rows are held.
+    pub(crate) fn tenure(&self) -> Tenure {
+        self.kv.tenure()
     }
 
     /// Whether the collection must be opened again before it can be used.

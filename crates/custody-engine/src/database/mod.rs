@@ -10,7 +10,7 @@ use std::{
 
 use custody_store::{ZoneId, ZoneStatus, ZoneStore, Zones};
 
-use crate::{DatabaseInfo, EngineError, catalog::DatabaseEntry, clock::HybridClock};
+use crate::{DatabaseInfo, EngineError, catalog::DatabaseEntry, clock::HybridClock, kv::Tenure};
 pub(crate) use open::OpenDatabase;
 
 /// A zone that could not be opened is tried again at most this often, so that requests do not become KMS calls.
@@ -32,6 +32,8 @@ struct State {
     zone: Option<ZoneStore>,
     open: Option<Arc<OpenDatabase>>,
     failed: Option<(Instant, EngineError)>,
+    /// Under which opening the catalog was last held.
+    held: Option<Tenure>,
 }
 
 impl Database {
@@ -93,13 +95,14 @@ impl Database {
             return Ok(Arc::clone(open));
         }
         self.set_open(state, None);
-        let open = Arc::new(OpenDatabase::open(zone, Arc::clone(&self.clock)).await?);
+        let open = Arc::new(OpenDatabase::open(zone, Arc::clone(&self.clock), state.held).await?);
         self.set_open(state, Some(Arc::clone(&open)));
         Ok(open)
     }
 
     fn set_open(&self, state: &mut State, open: Option<Arc<OpenDatabase>>) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&open);
+        state.held = open.as_ref().map(|open| open.tenure()).or(state.held);
         if let Some(old) = std::mem::replace(&mut state.open, open) {
             old.darken();
         }

@@ -15,7 +15,7 @@ use crate::{
     catalog::{CollectionRecord, DatabaseRecord},
     clock::HybridClock,
     collection::{self, Collection},
-    kv::Kv,
+    kv::{Kv, Tenure},
     rows,
 };
 
@@ -49,13 +49,17 @@ impl OpenDatabase {
         Ok(Self::new(zone, kv, record, BTreeMap::new(), clock))
     }
 
-    /// Opens the catalog of a database, and clears away what dropped collections left.
-    pub(crate) async fn open(zone: ZoneStore, clock: Arc<HybridClock>) -> Result<Self, EngineError> {
+    /// Opens the catalog of a database, and clears away what dropped collections left. `held` is this process's last tenure.
+    pub(crate) async fn open(
+        zone: ZoneStore,
+        clock: Arc<HybridClock>,
+        held: Option<Tenure>,
+    ) -> Result<Self, EngineError> {
         let catalog = zone.root().join("catalog");
         if !Kv::exists(&zone, &catalog).await? {
             return Err(EngineError::CatalogMissing(zone.zone()));
         }
-        let kv = Kv::open(&zone, catalog).await?;
+        let kv = Kv::open_after(&zone, catalog, held).await?;
         let record = kv.get(DATABASE).await?.ok_or_else(|| EngineError::CatalogMissing(zone.zone()))?;
         let record = rows::decode_record(&record, "database record")?;
         let mut records = BTreeMap::new();
@@ -98,6 +102,11 @@ impl OpenDatabase {
         self.kv.put(DATABASE, &rows::encode(&record, "database record")?).await?;
         *self.record.write().unwrap_or_else(PoisonError::into_inner) = record;
         Ok(())
+    }
+
+    /// Under which opening the catalog is held.
+    pub(crate) fn tenure(&self) -> Tenure {
+        self.kv.tenure()
     }
 
     /// Whether the catalog can no longer be used.
@@ -216,13 +225,15 @@ impl OpenDatabase {
         if let Some(open) = slot.as_ref().filter(|open| !open.is_broken()) {
             return Ok(Arc::clone(open));
         }
-        if let Some(broken) = slot.take() {
+        // It stays in its slot until another takes its place: it knows this process's last tenure.
+        let held = slot.as_ref().map(|broken| broken.tenure());
+        if let Some(broken) = slot.as_ref() {
             broken.close().await;
         }
         // The record as it is now: the caller's may be older than the wait for the slot.
         let record = self.records.read().unwrap_or_else(PoisonError::into_inner).get(&record.id).cloned();
         let record = record.ok_or_else(|| EngineError::CollectionNotFound(String::new()))?;
-        let opened = Collection::open(&self.zone, &record, Arc::clone(&self.clock)).await?;
+        let opened = Collection::open(&self.zone, &record, Arc::clone(&self.clock), held).await?;
         Ok(Arc::clone(slot.insert(opened)))
     }
 

@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, path::Path};
 use slatedb::admin::Admin;
 
-use super::storage_error;
+use super::{Tenure, storage_error};
 use crate::EngineError;
 
 /// Looks at a log before it is called incomplete: another process that still has the map open may remove what it no
@@ -25,7 +25,17 @@ pub(super) async fn require_whole(zone: &ZoneStore, path: &Path) -> Result<(), E
     within(PATIENCE, look(zone, path)).await
 }
 
-async fn within(patience: Duration, look: impl Future<Output = Result<(), EngineError>>) -> Result<(), EngineError> {
+/// Under which opening a stored map is held now; `None` where there is no map.
+pub(super) async fn tenure(zone: &ZoneStore, path: &Path) -> Result<Option<Tenure>, EngineError> {
+    within(PATIENCE, async {
+        let admin = Admin::builder(path.clone(), zone.objects()).build();
+        let manifest = admin.read_manifest(None).await.map_err(storage_error)?;
+        Ok(manifest.map(|manifest| Tenure(manifest.writer_epoch())))
+    })
+    .await
+}
+
+async fn within<T>(patience: Duration, look: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
     tokio::time::timeout(patience, look).await.unwrap_or_else(|_| {
         Err(EngineError::Storage(format!(
             "it did not answer within {} s: look at it and try again",
@@ -93,5 +103,20 @@ mod tests {
         store.config_mut(|config| config.wait_get_per_call = Duration::from_secs(3_600));
         let error = within(Duration::from_millis(20), look(&zone, &path)).await.unwrap_err();
         assert!(error.to_string().contains("did not answer"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn whoever_lost_a_map_to_the_storage_does_not_take_it_from_its_new_holder() {
+        let zones = PlainZones::new(Arc::new(InMemory::new()));
+        let zone = zones.create(ZoneId::CLUSTER, None).await.unwrap();
+        let first = Kv::open(&zone, zone.root().join("catalog")).await.unwrap();
+        first.close().await;
+        let again = first.reopen(&zone).await.unwrap();
+        again.close().await;
+        let other = Kv::open(&zone, zone.root().join("catalog")).await.unwrap();
+        for lost in [&first, &again] {
+            assert!(matches!(lost.reopen(&zone).await, Err(EngineError::Fenced)));
+        }
+        other.put(b"key", b"value").await.unwrap();
     }
 }
