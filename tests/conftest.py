@@ -8,6 +8,7 @@ import pytest
 from helpers.aws import Customer, stand_in
 from helpers.kms import LocalKms
 from helpers.node import Node
+from helpers.proxy import Proxy
 
 # The client logs every refusal with a traceback, and most tests are about refusals.
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
@@ -67,3 +68,11 @@ def aws_endpoint(tmp_path_factory) -> str:
 def customer(aws_endpoint) -> Customer:
     """A customer with a role and a key, set up as our instructions say."""
     return Customer(aws_endpoint)
+
+
+@pytest.fixture
+def proxy(aws_endpoint, customer):
+    """Between a node and AWS: it makes trouble on request, and records every call."""
+    it = Proxy(aws_endpoint, {customer.service.access_key: customer.service.secret})
+    yield it
+    it.shut()

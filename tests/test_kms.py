@@ -19,13 +19,6 @@ DIM = 2
 HOUR = datetime.timedelta(hours=1)
 
 
-@pytest.fixture
-def proxy(aws_endpoint, customer):
-    it = Proxy(aws_endpoint, {customer.service.access_key: customer.service.secret})
-    yield it
-    it.shut()
-
-
 class Tenant:
     """A database under a key of a customer's own, who has a role of his own."""
 
