@@ -3,7 +3,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::Write as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -30,6 +30,9 @@ pub(crate) struct CampaignArgs {
     /// Only this fuzz target
     #[arg(long)]
     target: Option<String>,
+    /// How many fuzz targets run side by side
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -89,23 +92,38 @@ fn fuzz(args: &CampaignArgs, steps: &mut Steps) -> Result<(), Failure> {
     let mut seeds = cargo();
     seeds.args(["run", "--quiet", "-p", "custody-fuzz", "--example", "seeds", "--"]).arg(std::path::absolute(&corpus)?);
     steps.command("seeds of the fuzz targets", &mut seeds)?;
-    let seconds = args.minutes * 60;
-    let mut rows = Vec::new();
-    let mut failure = None;
-    for name in targets()?.into_iter().filter(|name| args.target.as_ref().is_none_or(|only| only == name)) {
-        match steps.run(&format!("fuzz {name}"), || fuzz_one(&name, &corpus, seconds)) {
-            Ok(counts) => rows.push(row(&name, &counts, seconds)),
-            Err(error) => {
-                rows.push(format!("| {name} | | | | failed |"));
-                failure.get_or_insert(error);
+    steps.command("fuzz targets", fuzzer("build").arg("--sanitizer").arg("none"))?;
+    let names: Vec<String> =
+        targets()?.into_iter().filter(|name| args.target.as_ref().is_none_or(|only| only == name)).collect();
+    if names.is_empty() {
+        return Err("there is no such fuzz target: see fuzz/Cargo.toml".into());
+    }
+    let (mut rows, mut failure) = (Vec::new(), None);
+    for together in names.chunks(args.jobs.max(1)) {
+        let results = steps
+            .run(&format!("fuzz {}", together.join(", ")), || Ok(fuzz_all(together, &corpus, args.minutes * 60)))?;
+        for (name, result) in together.iter().zip(results) {
+            match result {
+                Ok(counts) => rows.push(row(name, &counts, args.minutes * 60)),
+                Err(error) => {
+                    rows.push(format!("| {name} | | | | failed |"));
+                    failure.get_or_insert(Failure::from(error));
+                }
             }
         }
     }
-    if rows.is_empty() {
-        return Err("there is no such fuzz target: see fuzz/Cargo.toml".into());
-    }
-    write_down(args.minutes, &rows)?;
+    write_down(args, &rows)?;
     failure.map_or(Ok(()), Err)
+}
+
+/// Runs targets side by side. What fails is told as text: other errors can't leave their thread.
+fn fuzz_all(names: &[String], corpus: &Path, seconds: u64) -> Vec<Result<Counts, String>> {
+    std::thread::scope(|scope| {
+        let run = |name: &String| fuzz_one(name, corpus, seconds).map_err(|error| error.to_string());
+        let threads: Vec<_> = names.iter().map(|name| scope.spawn(move || run(name))).collect();
+        let ended = || Err("its thread ended in a panic".to_owned());
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| ended())).collect()
+    })
 }
 
 fn targets() -> Result<Vec<String>, Failure> {
@@ -117,12 +135,19 @@ fn targets() -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-fn fuzz_one(name: &str, corpus: &std::path::Path, seconds: u64) -> Result<Counts, Failure> {
-    let mut run = cargo();
-    // The code forbids `unsafe`, so that no sanitizer is needed; without one the stable compiler does.
-    run.args(["fuzz", "run", "--sanitizer", "none", name]).arg(std::path::absolute(corpus.join(name))?);
+/// `cargo fuzz COMMAND`. The code forbids `unsafe`, so that no sanitizer is needed; what remains of the nightly compiler's
+/// is let through by the variable.
+fn fuzzer(command: &str) -> Command {
+    let mut fuzzer = cargo();
+    fuzzer.args(["fuzz", command]).env("RUSTC_BOOTSTRAP", "1").env("CARGO_TARGET_DIR", fuzz_target());
+    fuzzer
+}
+
+fn fuzz_one(name: &str, corpus: &Path, seconds: u64) -> Result<Counts, Failure> {
+    let mut run = fuzzer("run");
+    run.args(["--sanitizer", "none", name]).arg(std::path::absolute(corpus.join(name))?);
     run.args(["--", &format!("-max_total_time={seconds}"), "-rss_limit_mb=2048", "-timeout=10", "-max_len=65536"]);
-    run.args(["-print_final_stats=1"]).env("CARGO_TARGET_DIR", std::path::absolute(fuzz_target())?);
+    run.args(["-print_final_stats=1"]);
     let output = run.output()?;
     let said = String::from_utf8_lossy(&output.stderr);
     let log = target().join(format!("fuzz-{name}.log"));
@@ -134,7 +159,7 @@ fn fuzz_one(name: &str, corpus: &std::path::Path, seconds: u64) -> Result<Counts
 }
 
 fn fuzz_target() -> PathBuf {
-    target().join("fuzz")
+    root().join(target()).join("fuzz")
 }
 
 fn counts(said: &str) -> Option<Counts> {
@@ -156,15 +181,17 @@ fn row(name: &str, counts: &Counts, seconds: u64) -> String {
 }
 
 /// Appends a table to docs/campaign.md.
-fn write_down(minutes: u64, rows: &[String]) -> Result<(), Failure> {
+fn write_down(args: &CampaignArgs, rows: &[String]) -> Result<(), Failure> {
     let say = |program: &str, args: &[&str]| -> Result<String, Failure> {
         let output = Command::new(program).args(args).current_dir(root()).output()?;
         Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let (date, commit) = (say("date", &["+%F"])?, say("git", &["describe", "--always", "--dirty"])?);
     let table = format!(
-        "\n## Fuzzing, {date}, commit {commit}\n\n`cargo xtask campaign fuzz --minutes {minutes}`\n\n\
+        "\n## Fuzzing, {date}, commit {commit}\n\n`cargo xtask campaign fuzz --minutes {} --jobs {}`\n\n\
          | target | executions | a second | edges covered | crashes |\n|---|---|---|---|---|\n{}\n",
+        args.minutes,
+        args.jobs,
         rows.join("\n")
     );
     print_and_append(&table)
