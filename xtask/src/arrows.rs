@@ -38,10 +38,11 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates of others that only some may name: (the name, or how it begins if it ends in a dash; who may name it).
-const ADAPTERS: [(&str, &[&str]); 6] = [
+const ADAPTERS: [(&str, &[&str]); 7] = [
     ("aws-config", &["custody-kms"]),
     ("aws-sdk-", &["custody-kms"]),
     ("aws-smithy-", &["custody-kms"]),
+    ("aws-types", &["custody-kms"]),
     ("slatedb", &["custody-engine"]),
     // The store marks the errors that no retry mends, in the way that SlateDB above it looks for.
     ("slatedb-common", &["custody-store"]),
@@ -193,7 +194,7 @@ mod tests {
 
     #[test]
     fn only_the_kms_crate_names_the_aws_sdk() {
-        for on in ["aws-sdk-kms", "aws-sdk-sts", "aws-config"] {
+        for on in ["aws-sdk-kms", "aws-sdk-sts", "aws-config", "aws-types"] {
             assert_eq!(verdict("custody", (on, false, &[])).len(), 1, "{on}");
             assert!(verdict("custody-kms", (on, false, &[])).is_empty(), "{on}");
         }

@@ -12,8 +12,7 @@ use std::sync::{Arc, Mutex};
 use aws_sdk_kms::config::Credentials;
 use common::{context, expect, secret, session};
 use custody_kms::{
-    AwsKms, AwsOptions, Cause, MemoryLedger, Outcome, Purpose, RetryPolicy, RootKeyRef, RootKms, SessionName, confirmed,
-    probe,
+    AwsKms, AwsOptions, Cause, MemoryLedger, Outcome, Purpose, RetryPolicy, RootKeyRef, SessionName, confirmed, probe,
 };
 use serde_json::{Value, json};
 
@@ -152,9 +151,9 @@ async fn the_context_that_aws_sees_has_the_four_documented_keys_and_no_other() {
 
 #[tokio::test]
 async fn each_renewal_assumes_the_role_anew_for_the_shortest_time() {
-    let aws = Listener::start(Some(KEY));
+    let (aws, key) = (Listener::start(Some(KEY)), key());
     for renewals in 1..=3 {
-        let decrypt = confirmed(&aws.kms, &key(), Purpose::Renew, async {}, |session| async move {
+        let decrypt = confirmed(&aws.kms, &key, Purpose::Renew, async {}, |session| async move {
             session.decrypt(secret().expose(), &context(1)).await
         });
         assert!(decrypt.await.unwrap().matches(&secret()));

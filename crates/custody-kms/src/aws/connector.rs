@@ -59,11 +59,8 @@ impl AwsConnector {
             loader = loader.credentials_provider(base.clone());
         }
         let config = loader.load().await;
-        // The profile's endpoint would also carry the credential chain's own STS calls, which no interceptor of ours sees.
-        if let Some(url) = config.endpoint_url() {
-            endpoint::check("the endpoint of the AWS profile", url)
-                .map_err(|error| Failure::new(FailureKind::Insecure(error.endpoint.clone()), error.to_string()))?;
-        }
+        endpoint::check_profile(&config)
+            .map_err(|error| Failure::new(FailureKind::Insecure(error.endpoint.clone()), error.to_string()))?;
         regions.insert(region.to_owned(), config.clone());
         Ok(config)
     }
