@@ -433,7 +433,11 @@ fn a_plain_http_endpoint_in_the_variables_or_in_a_profile_is_refused() {
         ("AWS_CONFIG_FILE", profile.to_str().unwrap()),
         ("AWS_CONFIG_FILE", services.to_str().unwrap()),
     ] {
-        in_a_process("child_refuses_plain_http", &[credentials[0], credentials[1], (name, value)]);
+        let found = if name == "AWS_CONFIG_FILE" { "later" } else { "at once" };
+        in_a_process(
+            "child_refuses_plain_http",
+            &[credentials[0], credentials[1], (name, value), ("TEST_FOUND", found)],
+        );
     }
     let role = ("TEST_ROLE", "arn:aws:iam::222222222222:role/custody");
     let sts = ("AWS_CONFIG_FILE", services_sts.to_str().unwrap());
@@ -452,7 +456,12 @@ fn a_plain_http_endpoint_in_the_variables_or_in_a_profile_is_refused() {
 async fn child_refuses_plain_http() {
     let name = SessionName::of(&"in01-test".parse().unwrap()).unwrap();
     let ledger = Arc::new(MemoryLedger::new(10));
-    let Ok(kms) = AwsKms::new(AwsOptions::new(name), ledger) else { return };
+    let made = AwsKms::new(AwsOptions::new(name), ledger);
+    if std::env::var("TEST_FOUND").is_ok_and(|found| found == "at once") {
+        assert!(made.is_err(), "a variable is looked at before anything else");
+        return;
+    }
+    let kms = made.unwrap();
     let arn = "arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab";
     let role = std::env::var("TEST_ROLE").ok();
     let key = RootKeyRef::parse("aws", arn, role.as_deref(), None).unwrap();

@@ -163,6 +163,9 @@ async fn each_renewal_assumes_the_role_anew_for_the_shortest_time() {
         assert_eq!(field(&asked, "DurationSeconds"), Some("900"));
         assert_eq!(field(&asked, "ExternalId"), Some("external-id-of-the-project"));
         assert_eq!(field(&asked, "RoleSessionName"), Some("custody-in01-test"));
-        assert_eq!(field(&asked, "RoleArn").map(|arn| arn.replace("%3A", ":").replace("%2F", "/")).as_deref(), Some(ROLE));
+        assert_eq!(
+            field(&asked, "RoleArn").map(|arn| arn.replace("%3A", ":").replace("%2F", "/")).as_deref(),
+            Some(ROLE)
+        );
     }
 }

@@ -193,3 +193,29 @@ fn answer<T>(value: T, key: Option<&str>, output: &impl RequestId) -> Reply<T> {
 fn no_answer(text: &str) -> Failure {
     Failure::new(FailureKind::NoConnection, text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::SessionName;
+
+    #[tokio::test]
+    async fn neither_sts_nor_kms_is_sent_a_request_over_plain_http_wherever_the_endpoint_came_from() {
+        let arn = "arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+        let base = Credentials::new("AKIAIOSFODNN7EXAMPLE", "not-a-secret", None, None, "test");
+        let name = SessionName::of(&"in01-test".parse().unwrap()).unwrap();
+        let connector = AwsConnector::new(AwsOptions::new(name).with_base(base));
+        let mut config = connector.region("us-west-2").await.unwrap_or_else(|failure| panic!("{}", failure.text));
+        // Past every check of what was configured.
+        config = config.into_builder().endpoint_url("http://192.0.2.1").build();
+        connector.regions.lock().await.insert("us-west-2".to_owned(), config);
+
+        let role = Some("arn:aws:iam::222222222222:role/custody");
+        let failure = connector.connect(&RootKeyRef::parse("aws", arn, role, None).unwrap()).await.err().unwrap();
+        assert!(matches!(failure.kind, FailureKind::Insecure(_)), "STS: {}", failure.text);
+        let key = RootKeyRef::parse("aws", arn, None, None).unwrap();
+        let connected = connector.connect(&key).await.unwrap_or_else(|failure| panic!("{}", failure.text));
+        let failure = connected.wire.describe(key.key_arn()).await.err().unwrap();
+        assert!(matches!(failure.kind, FailureKind::Insecure(_)), "KMS: {}", failure.text);
+    }
+}
