@@ -37,8 +37,8 @@ impl Listener {
                 let (action, body) = hear(stream.as_ref().unwrap());
                 let answer = answer(&action, &body, answers_as);
                 notes.lock().unwrap().push((action, body));
-                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
-                stream.unwrap().write_all(format!("{head}{answer}").as_bytes()).unwrap();
+                let start = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+                stream.unwrap().write_all(format!("{start}{answer}").as_bytes()).unwrap();
             }
         });
         let name = SessionName::of(&"in01-test".parse().unwrap()).unwrap();

@@ -231,9 +231,9 @@ mod tests {
             assert_eq!(home.open(&sealed), Ok(plain(length)));
 
             let mut pieces = Vec::new();
-            let mut sealer = home.file(Suite::RandomNonces).sealer();
-            plain(length).chunks(1000).for_each(|piece| sealer.push(piece, &mut pieces).unwrap());
-            sealer.finish(&mut pieces).unwrap();
+            let mut writer = home.file(Suite::RandomNonces).sealer();
+            plain(length).chunks(1000).for_each(|piece| writer.push(piece, &mut pieces).unwrap());
+            writer.finish(&mut pieces).unwrap();
             assert_eq!(home.open(&pieces), Ok(plain(length)));
         }
     }
