@@ -2,13 +2,14 @@
 
 import json
 import stat
+import subprocess
 
 import pytest
 
 from helpers.kms import LocalKms
 from helpers.life import REFUSALS
 from helpers.node import API_KEY, PASSWORD, Node, files_under
-from helpers.program import PATIENCE, custody
+from helpers.program import PATIENCE, binary, clean_environment, custody
 
 
 def fill(node: Node) -> None:
@@ -261,3 +262,17 @@ def test_metrics_hold_no_names(encrypted_node):
     status, text = encrypted_node.http("/metrics")
     assert status == 200 and "custody_" in text
     assert "points" not in text and "root" not in text
+
+
+# --- faults -------------------------------------------------------------------------------------------------------
+
+
+def test_a_fault_of_the_program_is_told_by_its_place_alone():
+    """Printing where nothing can be written is a fault of the program that can be had for the asking."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [binary(), "demo"], env=clean_environment(), stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE
+        )
+    assert done.returncode != 0
+    assert "a fault of the program at" in done.stderr and "panicked" not in done.stderr
+    assert "No space left" not in done.stderr, "the message of the panic is told"

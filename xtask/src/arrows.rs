@@ -38,18 +38,27 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates of others that only some may name: (the name, or how it begins if it ends in a dash; who may name it).
-const ADAPTERS: [(&str, &[&str]); 6] = [
+const ADAPTERS: [(&str, &[&str]); 7] = [
     ("aws-config", &["custody-kms"]),
     ("aws-sdk-", &["custody-kms"]),
     ("aws-smithy-", &["custody-kms"]),
+    ("aws-types", &["custody-kms"]),
     ("slatedb", &["custody-engine"]),
     // The store marks the errors that no retry mends, in the way that SlateDB above it looks for.
     ("slatedb-common", &["custody-store"]),
     ("tonic", &["custody-node"]),
 ];
 
-/// Features that bring an adapter: (crate, feature, who may turn it on).
-const ADAPTER_FEATURES: [(&str, &str, &[&str]); 1] = [("object_store", "aws", &["custody"])];
+/// Features that bring an adapter, or what must not exist: (crate, feature, who may turn it on).
+const ADAPTER_FEATURES: [(&str, &str, &[&str]); 3] = [
+    ("object_store", "aws", &["custody"]),
+    // SlateDB's cache on disk lies above the seal: it would write plaintext (rule 17). It is among the default features.
+    ("slatedb", "foyer", &[]),
+    ("slatedb", DEFAULT, &[]),
+];
+
+/// Stands for a crate's default features.
+const DEFAULT: &str = "default";
 
 /// Checks the workspace as it stands.
 pub(crate) fn check() -> Result<(), Failure> {
@@ -85,10 +94,15 @@ fn packages(metadata: &Value) -> Result<Vec<Package>, Failure> {
     for package in list(&metadata["packages"])? {
         let mut dependencies = Vec::new();
         for dependency in list(&package["dependencies"])? {
+            let mut features: BTreeSet<_> =
+                list(&dependency["features"])?.iter().map(text).collect::<Result<_, _>>()?;
+            if dependency["uses_default_features"] == true {
+                features.insert(DEFAULT.to_owned());
+            }
             dependencies.push(Dependency {
                 name: text(&dependency["name"])?,
                 for_tests: dependency["kind"] == "dev",
-                features: list(&dependency["features"])?.iter().map(text).collect::<Result<_, _>>()?,
+                features,
             });
         }
         packages.push(Package { name: text(&package["name"])?, dependencies });
@@ -121,7 +135,8 @@ fn wrong_arrows(packages: &[Package]) -> Vec<String> {
             }
             for (_, feature, may) in ADAPTER_FEATURES.iter().filter(|(of, ..)| *of == on) {
                 if dependency.features.contains(*feature) && !may.contains(&name) {
-                    wrong.push(format!("{name} must not turn on {on}/{feature}: only {} may", may.join(", ")));
+                    let who = if may.is_empty() { "nobody".to_owned() } else { format!("only {}", may.join(", ")) };
+                    wrong.push(format!("{name} must not turn on {on}/{feature}: {who} may"));
                 }
             }
         }
@@ -179,7 +194,7 @@ mod tests {
 
     #[test]
     fn only_the_kms_crate_names_the_aws_sdk() {
-        for on in ["aws-sdk-kms", "aws-sdk-sts", "aws-config"] {
+        for on in ["aws-sdk-kms", "aws-sdk-sts", "aws-config", "aws-types"] {
             assert_eq!(verdict("custody", (on, false, &[])).len(), 1, "{on}");
             assert!(verdict("custody-kms", (on, false, &[])).is_empty(), "{on}");
         }
@@ -197,6 +212,15 @@ mod tests {
         assert_eq!(verdict("custody-engine", ("object_store", false, &["aws"])).len(), 1);
         assert!(verdict("custody-engine", ("object_store", false, &[])).is_empty());
         assert!(verdict("custody", ("object_store", false, &["aws"])).is_empty());
+    }
+
+    #[test]
+    fn nobody_turns_on_slatedbs_cache_on_disk() {
+        for feature in ["foyer", DEFAULT] {
+            let expected = [format!("custody-engine must not turn on slatedb/{feature}: nobody may")];
+            assert_eq!(verdict("custody-engine", ("slatedb", false, &["moka", feature])), expected);
+        }
+        assert!(verdict("custody-engine", ("slatedb", false, &["moka"])).is_empty());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use common::{DELAY, GRACE, INTERVAL, SECOND, World, is_grace, is_sealed, keyring, policy, print_of, settle, until};
 use custody_keyring::{LeasePolicy, ZoneStatus};
 use custody_kms::scripted::{Fault, ScriptedKms};
-use custody_kms::{Action, KeyState, MemoryLedger, Outcome, RetryPolicy};
+use custody_kms::{Action, EncryptionContext, KeyState, MemoryLedger, Outcome, RetryPolicy};
 use custody_seal::ZoneId;
 use object_store::memory::InMemory;
 
@@ -363,6 +363,26 @@ fn recorded() -> (Arc<ScriptedKms>, Arc<MemoryLedger>, Arc<custody_keyring::Fake
 
 fn seen(ledger: &MemoryLedger) -> Vec<(Action, Result<(), Outcome>)> {
     ledger.entries().into_iter().map(|entry| (entry.action, entry.result)).collect()
+}
+
+#[tokio::test]
+async fn each_version_of_each_zones_key_has_a_context_of_its_own() {
+    let (_kms, ledger, _clock, keyring) = recorded();
+    for zone in [1, 2].map(|byte| ZoneId::new([byte; 16])) {
+        keyring.create_zone(zone, None).await.unwrap();
+        let context =
+            |version| EncryptionContext::zone_key("in01-test".parse().unwrap(), (*zone.as_bytes()).into(), version);
+        for version in [1, 2] {
+            if version > 1 {
+                assert_eq!(keyring.new_version(zone).await.unwrap(), version);
+            }
+            let entries = ledger.entries();
+            let newest = entries.iter().rev().find(|entry| entry.action == Action::Encrypt).unwrap();
+            assert_eq!(newest.context, Some(context(version)));
+            let unwrapped = entries.iter().filter(|entry| entry.action == Action::Decrypt);
+            assert!(unwrapped.into_iter().any(|entry| entry.context == Some(context(version))), "{version}");
+        }
+    }
 }
 
 #[tokio::test]

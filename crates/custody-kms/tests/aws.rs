@@ -424,6 +424,8 @@ fn a_plain_http_endpoint_in_the_variables_or_in_a_profile_is_refused() {
     let text = "[default]\nservices = s\n[services s]\nkms =\n  endpoint_url = http://192.0.2.1\n";
     std::fs::write(&services, text).unwrap();
     let credentials = [("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"), ("AWS_SECRET_ACCESS_KEY", "not-a-secret")];
+    let services_sts = directory.path().join("services-sts");
+    std::fs::write(&services_sts, text.replace("kms =", "sts =")).unwrap();
     for (name, value) in [
         ("AWS_ENDPOINT_URL", "http://192.0.2.1"),
         ("AWS_ENDPOINT_URL_KMS", "http://192.0.2.1"),
@@ -431,8 +433,22 @@ fn a_plain_http_endpoint_in_the_variables_or_in_a_profile_is_refused() {
         ("AWS_CONFIG_FILE", profile.to_str().unwrap()),
         ("AWS_CONFIG_FILE", services.to_str().unwrap()),
     ] {
-        in_a_process("child_refuses_plain_http", &[credentials[0], credentials[1], (name, value)]);
+        let found = if name == "AWS_CONFIG_FILE" { "later" } else { "at once" };
+        in_a_process(
+            "child_refuses_plain_http",
+            &[credentials[0], credentials[1], (name, value), ("TEST_FOUND", found)],
+        );
     }
+    let role = ("TEST_ROLE", "arn:aws:iam::222222222222:role/custody");
+    let sts = ("AWS_CONFIG_FILE", services_sts.to_str().unwrap());
+    in_a_process("child_refuses_plain_http", &[credentials[0], credentials[1], role, sts]);
+    // The chain that finds our own credentials calls STS by itself.
+    let chain = directory.path().join("chain");
+    let text = "[default]\nrole_arn = arn:aws:iam::111111111111:role/base\nsource_profile = source\nservices = s\n\
+        [profile source]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key = not-a-secret\n\
+        [services s]\nsts =\n  endpoint_url = http://192.0.2.1\n";
+    std::fs::write(&chain, text).unwrap();
+    in_a_process("child_refuses_plain_http", &[("AWS_CONFIG_FILE", chain.to_str().unwrap())]);
 }
 
 #[tokio::test]
@@ -440,9 +456,15 @@ fn a_plain_http_endpoint_in_the_variables_or_in_a_profile_is_refused() {
 async fn child_refuses_plain_http() {
     let name = SessionName::of(&"in01-test".parse().unwrap()).unwrap();
     let ledger = Arc::new(MemoryLedger::new(10));
-    let Ok(kms) = AwsKms::new(AwsOptions::new(name), ledger) else { return };
+    let made = AwsKms::new(AwsOptions::new(name), ledger);
+    if std::env::var("TEST_FOUND").is_ok_and(|found| found == "at once") {
+        assert!(made.is_err(), "a variable is looked at before anything else");
+        return;
+    }
+    let kms = made.unwrap();
     let arn = "arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab";
-    let key = RootKeyRef::parse("aws", arn, None, None).unwrap();
+    let role = std::env::var("TEST_ROLE").ok();
+    let key = RootKeyRef::parse("aws", arn, role.as_deref(), None).unwrap();
     let error = probe(&kms, &key, &"in01-test".parse().unwrap(), async {}).await.result().unwrap_err();
     let insecure = Cause::InsecureEndpoint("http://192.0.2.1".to_owned());
     let with_path = Cause::InsecureEndpoint("http://192.0.2.1/".to_owned());

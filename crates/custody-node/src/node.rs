@@ -147,3 +147,34 @@ async fn metrics(State(gate): State<Arc<Gate>>, Extension(peer): Extension<Peer>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use custody_store::PlainZones;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn off_loopback_the_figures_are_shown_to_a_credential_alone() {
+        let engine = Engine::create(Arc::new(PlainZones::new(Arc::new(InMemory::new())))).await.unwrap();
+        let api_key = Zeroizing::new("key-0123456789abcdef0123".to_owned());
+        let auth = Authenticator::new(Arc::clone(&engine) as _, None, &[api_key]).await.unwrap();
+        let gate = Arc::new(Gate { engine, auth: Arc::new(auth), metrics: Arc::new(Metrics::new().unwrap()) });
+        let ask = async |address: &str, credential: Option<&'static str>| {
+            let peer = Peer::at(address.parse().unwrap());
+            let shown = credential.map(|value| (header::AUTHORIZATION, HeaderValue::from_static(value)));
+            metrics(State(Arc::clone(&gate)), Extension(peer), shown.into_iter().collect()).await.status()
+        };
+        for address in ["192.0.2.1:4000", "[2001:db8::1]:4000", "[::ffff:192.0.2.1]:4000", "10.0.0.1:4000"] {
+            assert_eq!(ask(address, None).await, StatusCode::UNAUTHORIZED, "{address}");
+            let wrong = Some("Bearer key-0123456789abcdef0124");
+            assert_eq!(ask(address, wrong).await, StatusCode::UNAUTHORIZED, "{address}");
+            assert_eq!(ask(address, Some("Bearer key-0123456789abcdef0123")).await, StatusCode::OK, "{address}");
+        }
+        for address in ["127.0.0.1:4000", "[::1]:4000", "[::ffff:127.0.0.1]:4000"] {
+            assert_eq!(ask(address, None).await, StatusCode::OK, "{address}");
+        }
+    }
+}

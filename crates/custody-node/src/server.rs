@@ -109,6 +109,12 @@ impl Peer {
     pub(crate) fn is_known(&self) {
         self.standing.leave_strangers();
     }
+
+    /// A client at an address, for tests that can't connect from there.
+    #[cfg(test)]
+    pub(crate) fn at(address: SocketAddr) -> Self {
+        Self { address, standing: Arc::new(Arc::new(Strangers::default()).admit()) }
+    }
 }
 
 /// Serves a router until `shutdown`, then gives calls a little time to end.

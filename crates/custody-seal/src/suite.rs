@@ -10,6 +10,8 @@ use zeroize::Zeroizing;
 use crate::derive::{self, Label};
 use crate::id::ZoneId;
 use crate::layout::ChunkSize;
+#[cfg(test)]
+use crate::random;
 use crate::zone_key::ZoneKey;
 
 /// The length of a data key, before it is wrapped.
@@ -23,6 +25,9 @@ pub(crate) const WRAPPED_LEN: usize = DATA_KEY_LEN + 16;
 pub enum Suite {
     /// Suite 1: AES-256-GCM with counted nonces, keys by HKDF-SHA256, commitment and binding by HMAC-SHA256.
     Aes256Gcm,
+    /// What a second suite could be, for tests alone: each chunk begins with its nonce, which is random.
+    #[cfg(test)]
+    RandomNonces,
 }
 
 /// Where a chunk stands in its file: the whole of its nonce.
@@ -37,6 +42,8 @@ impl Suite {
     pub const fn id(self) -> u8 {
         match self {
             Self::Aes256Gcm => 1,
+            #[cfg(test)]
+            Self::RandomNonces => 0xfe,
         }
     }
 
@@ -44,6 +51,8 @@ impl Suite {
     pub const fn from_id(id: u8) -> Option<Self> {
         match id {
             1 => Some(Self::Aes256Gcm),
+            #[cfg(test)]
+            0xfe => Some(Self::RandomNonces),
             _ => None,
         }
     }
@@ -52,6 +61,8 @@ impl Suite {
     pub const fn overhead(self) -> usize {
         match self {
             Self::Aes256Gcm => 16,
+            #[cfg(test)]
+            Self::RandomNonces => 28,
         }
     }
 
@@ -81,6 +92,8 @@ impl WrappingKey {
         let mut wrapped = [0; WRAPPED_LEN];
         match self.suite {
             Suite::Aes256Gcm => gcm_seal(&self.key, [0; 12], header, data_key, &mut wrapped),
+            #[cfg(test)]
+            Suite::RandomNonces => gcm_seal(&self.key, [1; 12], header, data_key, &mut wrapped),
         }
         wrapped
     }
@@ -93,6 +106,8 @@ impl WrappingKey {
         let mut data_key = Zeroizing::new([0; DATA_KEY_LEN]);
         match self.suite {
             Suite::Aes256Gcm => gcm_open(&self.key, [0; 12], header, wrapped, data_key.as_mut_slice())?,
+            #[cfg(test)]
+            Suite::RandomNonces => gcm_open(&self.key, [1; 12], header, wrapped, data_key.as_mut_slice())?,
         }
         Ok(data_key)
     }
@@ -109,6 +124,13 @@ impl ChunkKey {
     pub(crate) fn seal(&self, at: Position, plain: &[u8], sealed: &mut [u8]) {
         match self.suite {
             Suite::Aes256Gcm => gcm_seal(&self.key, counted_nonce(at), &[], plain, sealed),
+            #[cfg(test)]
+            Suite::RandomNonces => {
+                let (nonce, sealed) = sealed.split_at_mut(12);
+                nonce.copy_from_slice(&random::bytes::<12>().expect("random numbers"));
+                let drawn = nonce.try_into().expect("12 bytes");
+                gcm_seal(&self.key, drawn, &counted_nonce(at), plain, sealed);
+            }
         }
     }
 
@@ -116,6 +138,11 @@ impl ChunkKey {
     pub(crate) fn open(&self, at: Position, sealed: &[u8], plain: &mut [u8]) -> Result<(), Unspecified> {
         match self.suite {
             Suite::Aes256Gcm => gcm_open(&self.key, counted_nonce(at), &[], sealed, plain),
+            #[cfg(test)]
+            Suite::RandomNonces => {
+                let (nonce, sealed) = sealed.split_first_chunk().ok_or(Unspecified)?;
+                gcm_open(&self.key, *nonce, &counted_nonce(at), sealed, plain)
+            }
         }
     }
 }
@@ -150,4 +177,109 @@ fn gcm_open(
 ) -> Result<(), Unspecified> {
     let (body, tag) = sealed.split_at_checked(plain.len()).ok_or(Unspecified)?;
     key.open_separate_gather(Nonce::assume_unique_for_key(nonce), Aad::from(aad), body, tag, plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{HeaderError, OpenError, UnsealError};
+    use crate::header::{FileContext, HEADER_LEN, Header};
+    use crate::id::ClusterId;
+    use crate::key::DataKey;
+    use crate::layout::Layout;
+    use crate::sealer::{NewFile, open};
+
+    const CHUNK: usize = 4096;
+    const LENGTHS: [usize; 6] = [0, 1, CHUNK, CHUNK + 1, 3 * CHUNK, 3 * CHUNK + 5];
+
+    struct Home {
+        key: ZoneKey,
+        cluster: ClusterId,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            Self { key: ZoneKey::generate().unwrap(), cluster: "in01-test".parse().unwrap() }
+        }
+
+        fn context(&self) -> FileContext<'_> {
+            FileContext { cluster: &self.cluster, zone: ZoneId::new([9; 16]), path: "zones/09/a" }
+        }
+
+        fn file(&self, suite: Suite) -> NewFile {
+            let data_key = DataKey::generate(suite, ChunkSize::MIN).unwrap();
+            let header = data_key.seal_header(&self.key, 1, &self.context()).unwrap();
+            NewFile::with(&data_key, header)
+        }
+
+        fn open(&self, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
+            open(sealed, &self.key, &self.context())
+        }
+    }
+
+    fn plain(length: usize) -> Vec<u8> {
+        (0..=250).cycle().take(length).collect()
+    }
+
+    #[test]
+    fn a_second_suite_with_another_nonce_and_overhead_needs_no_new_format() {
+        let home = Home::new();
+        for length in LENGTHS {
+            let sealed = home.file(Suite::RandomNonces).seal(&plain(length)).unwrap();
+            assert_eq!(sealed.len(), HEADER_LEN + length + 28 * length.div_ceil(CHUNK).max(1));
+            assert_eq!(Header::parse(&sealed).unwrap().suite(), Suite::RandomNonces);
+            assert_eq!(home.open(&sealed), Ok(plain(length)));
+
+            let mut pieces = Vec::new();
+            let mut writer = home.file(Suite::RandomNonces).sealer();
+            plain(length).chunks(1000).for_each(|piece| writer.push(piece, &mut pieces).unwrap());
+            writer.finish(&mut pieces).unwrap();
+            assert_eq!(home.open(&pieces), Ok(plain(length)));
+        }
+    }
+
+    #[test]
+    fn a_second_suites_chunks_lie_where_its_overhead_puts_them() {
+        let home = Home::new();
+        let sealed = home.file(Suite::RandomNonces).seal(&plain(3 * CHUNK + 5)).unwrap();
+        let layout = Layout::new(Suite::RandomNonces, ChunkSize::MIN);
+        let file = layout.file(sealed.len() as u64).unwrap();
+        let key = Header::parse(&sealed).unwrap().unseal(&home.key, &home.context()).unwrap();
+        for index in 0..=3 {
+            let at = file.sealed_chunk(index).unwrap();
+            let mut chunk = vec![0; usize::try_from(at.end - at.start).unwrap() - 28];
+            let at = usize::try_from(at.start).unwrap()..usize::try_from(at.end).unwrap();
+            key.open_chunk(&file, index, &sealed[at], &mut chunk).unwrap();
+            assert_eq!(chunk, plain(3 * CHUNK + 5).chunks(CHUNK).nth(index as usize).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_file_opens_under_no_suite_but_its_own() {
+        let home = Home::new();
+        for (suite, other) in [(Suite::Aes256Gcm, Suite::RandomNonces), (Suite::RandomNonces, Suite::Aes256Gcm)] {
+            let mut sealed = home.file(suite).seal(&plain(100)).unwrap();
+            sealed[10] = other.id();
+            assert_eq!(home.open(&sealed), Err(UnsealError::DataKey.into()));
+            sealed[10] = 2;
+            assert_eq!(home.open(&sealed), Err(HeaderError::Suite(2).into()));
+        }
+    }
+
+    #[test]
+    fn no_two_suites_derive_the_same_key() {
+        let home = Home::new();
+        let wrapped = |suite: Suite| {
+            let key = suite.wrapping_key(&home.key, &[3; 32], ZoneId::new([9; 16]), 1);
+            WrappingKey { suite: Suite::Aes256Gcm, ..key }.wrap(&[], &[7; DATA_KEY_LEN])
+        };
+        assert_ne!(wrapped(Suite::Aes256Gcm), wrapped(Suite::RandomNonces));
+        let sealed = |suite: Suite| {
+            let key = suite.chunk_key(&derive::extract(&[5; 16], &[7; DATA_KEY_LEN]), ChunkSize::MIN);
+            let mut sealed = [0; 20];
+            ChunkKey { suite: Suite::Aes256Gcm, ..key }.seal(Position { index: 0, last: true }, b"data", &mut sealed);
+            sealed
+        };
+        assert_ne!(sealed(Suite::Aes256Gcm), sealed(Suite::RandomNonces));
+    }
 }

@@ -1,6 +1,7 @@
 //! What a process that holds zone keys does first (rule 12): it can't be dumped or traced, leaves no core, and does not
 //! run where its memory could reach a swap device.
 
+use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use crate::Failure;
@@ -11,11 +12,19 @@ pub(crate) fn harden(allow_swap: bool) -> Result<(), Failure> {
         .map_err(|error| format!("the process could not be made undumpable: {error}"))?;
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, none).map_err(|error| format!("core dumps could not be switched off: {error}"))?;
-    if allow_swap || !swap_is_on()? {
+    if allow_swap {
         return Ok(());
     }
-    use rustix::mm::{MlockAllFlags, mlockall};
-    mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).map_err(|error| {
+    let swaps = std::fs::read_to_string("/proc/swaps").map_err(|error| format!("/proc/swaps: {error}"))?;
+    keep_out_of_swap(&swaps, || mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE))
+}
+
+/// Locks the process's memory where there is a swap device, or refuses to go on.
+fn keep_out_of_swap(swaps: &str, lock: impl FnOnce() -> rustix::io::Result<()>) -> Result<(), Failure> {
+    if !has_swap(swaps) {
+        return Ok(());
+    }
+    lock().map_err(|error| {
         format!(
             "swap is on and the process's memory could not be locked ({error}): switch swap off, raise the limit on locked \
              memory (ulimit -l), or say --allow-swap and accept that decrypted pages may be written to the swap device"
@@ -38,11 +47,6 @@ pub(crate) fn raise_file_limit() -> u64 {
     }
 }
 
-fn swap_is_on() -> Result<bool, Failure> {
-    let swaps = std::fs::read_to_string("/proc/swaps").map_err(|error| format!("/proc/swaps: {error}"))?;
-    Ok(has_swap(&swaps))
-}
-
 /// The first line is a heading; each further one is a device.
 fn has_swap(swaps: &str) -> bool {
     swaps.lines().skip(1).any(|line| !line.trim().is_empty())
@@ -50,12 +54,51 @@ fn has_swap(swaps: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
+    use rustix::{io::Errno, process::dumpable_behavior};
+
     use super::*;
+
+    const HEADING: &str = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+    const DEVICE: &str = "/dev/sda2 partition 1 0 -2\n";
+    /// Set for the process that hardens itself.
+    const HARDENS: &str = "CUSTODY_TEST_HARDENS";
 
     #[test]
     fn a_swap_device_is_seen() {
-        let heading = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
-        assert!(!has_swap(heading));
-        assert!(has_swap(&format!("{heading}/dev/sda2 partition 1 0 -2\n")));
+        assert!(!has_swap(HEADING));
+        assert!(has_swap(&format!("{HEADING}{DEVICE}")));
+    }
+
+    #[test]
+    fn with_swap_on_memory_is_locked_or_nothing_starts() {
+        let swap_on = format!("{HEADING}{DEVICE}");
+        let refused = keep_out_of_swap(&swap_on, || Err(Errno::NOMEM)).unwrap_err().to_string();
+        assert!(refused.contains("swap is on") && refused.contains("--allow-swap"), "{refused}");
+        let mut locked = false;
+        let lock = || {
+            locked = true;
+            Ok(())
+        };
+        keep_out_of_swap(&swap_on, lock).unwrap();
+        assert!(locked);
+        keep_out_of_swap(HEADING, || panic!("there is no swap to keep out of")).unwrap();
+    }
+
+    #[test]
+    fn a_hardened_process_can_not_be_dumped_and_leaves_no_core() {
+        if std::env::var_os(HARDENS).is_some() {
+            assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::Dumpable), "as every process begins");
+            harden(true).unwrap();
+            assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
+            assert_eq!(getrlimit(Resource::Core), Rlimit { current: Some(0), maximum: Some(0) });
+            return;
+        }
+        let name = "harden::tests::a_hardened_process_can_not_be_dumped_and_leaves_no_core";
+        let program = std::env::current_exe().unwrap();
+        let output = Command::new(program).args(["--exact", name, "--nocapture"]).env(HARDENS, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 }

@@ -1,4 +1,5 @@
-//! Darkness is real: what a sealed zone held is nowhere in the process's memory (rule 11).
+//! Darkness is real: what a sealed zone held is nowhere in the process's memory (rule 11), and no core dump writes it out
+//! (rule 12).
 
 mod common;
 
@@ -209,5 +210,23 @@ async fn a_sealed_zone_leaves_neither_key_nor_row_in_memory_and_a_sealed_cluster
     let dark = memory(node.pid())?.ok_or("it could be read before")?;
     assert_eq!(found(&dark, &[ours, tenants].concat()), Vec::<String>::new(), "of the sealed cluster");
     assert!(dark.iter().map(Vec::len).sum::<usize>() > 1_000_000, "the memory was read");
+    Ok(())
+}
+
+/// The limits, soft and hard, on the size of a process's core dump.
+fn core_limits(pid: u32) -> Result<Vec<String>, Failure> {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits"))?;
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size")).ok_or("a limit on cores")?;
+    Ok(core.split_ascii_whitespace().take(2).map(ToOwned::to_owned).collect())
+}
+
+#[tokio::test]
+async fn a_node_leaves_no_core() -> Result<(), Failure> {
+    if core_limits(std::process::id())?[1] == "0" {
+        eprintln!("SKIPPED: no process here may leave a core, whatever it does itself");
+        return Ok(());
+    }
+    let node = Node::start()?;
+    assert_eq!(core_limits(node.pid())?, ["0", "0"]);
     Ok(())
 }

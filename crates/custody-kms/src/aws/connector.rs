@@ -59,11 +59,8 @@ impl AwsConnector {
             loader = loader.credentials_provider(base.clone());
         }
         let config = loader.load().await;
-        // The profile's endpoint would also carry the credential chain's own STS calls, which no interceptor of ours sees.
-        if let Some(url) = config.endpoint_url() {
-            endpoint::check("the endpoint of the AWS profile", url)
-                .map_err(|error| Failure::new(FailureKind::Insecure(error.endpoint.clone()), error.to_string()))?;
-        }
+        endpoint::check_profile(&config)
+            .map_err(|error| Failure::new(FailureKind::Insecure(error.endpoint.clone()), error.to_string()))?;
         regions.insert(region.to_owned(), config.clone());
         Ok(config)
     }
@@ -195,4 +192,30 @@ fn answer<T>(value: T, key: Option<&str>, output: &impl RequestId) -> Reply<T> {
 /// An answer that lacks what it must hold is none.
 fn no_answer(text: &str) -> Failure {
     Failure::new(FailureKind::NoConnection, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::SessionName;
+
+    #[tokio::test]
+    async fn neither_sts_nor_kms_is_sent_a_request_over_plain_http_wherever_the_endpoint_came_from() {
+        let arn = "arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+        let base = Credentials::new("AKIAIOSFODNN7EXAMPLE", "not-a-secret", None, None, "test");
+        let name = SessionName::of(&"in01-test".parse().unwrap()).unwrap();
+        let connector = AwsConnector::new(AwsOptions::new(name).with_base(base));
+        let mut config = connector.region("us-west-2").await.unwrap_or_else(|failure| panic!("{}", failure.text));
+        // Past every check of what was configured.
+        config = config.into_builder().endpoint_url("http://192.0.2.1").build();
+        connector.regions.lock().await.insert("us-west-2".to_owned(), config);
+
+        let role = Some("arn:aws:iam::222222222222:role/custody");
+        let failure = connector.connect(&RootKeyRef::parse("aws", arn, role, None).unwrap()).await.err().unwrap();
+        assert!(matches!(failure.kind, FailureKind::Insecure(_)), "STS: {}", failure.text);
+        let key = RootKeyRef::parse("aws", arn, None, None).unwrap();
+        let connected = connector.connect(&key).await.unwrap_or_else(|failure| panic!("{}", failure.text));
+        let failure = connected.wire.describe(key.key_arn()).await.err().unwrap();
+        assert!(matches!(failure.kind, FailureKind::Insecure(_)), "KMS: {}", failure.text);
+    }
 }

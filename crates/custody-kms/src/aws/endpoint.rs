@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use aws_config::SdkConfig;
 use aws_sdk_kms::config::interceptors::BeforeTransmitInterceptorContextRef;
 use aws_sdk_kms::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_kms::error::BoxError;
+use aws_types::service_config::ServiceConfigKey;
 
 /// An endpoint that would carry plaintext keys in the clear, or that we can't judge.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +24,19 @@ const VARIABLES: [&str; 3] = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_KMS", "AWS_E
 /// Refuses an insecure endpoint in any of the SDK's variables.
 pub(crate) fn check_environment(variable: impl Fn(&str) -> Option<String>) -> Result<(), InsecureEndpoint> {
     VARIABLES.iter().try_for_each(|name| variable(name).map_or(Ok(()), |value| check(name, &value)))
+}
+
+/// Refuses an insecure endpoint that the profile gives to all services or to one. The credential chain's own STS calls go
+/// there too, and no interceptor of ours sees those.
+pub(crate) fn check_profile(config: &SdkConfig) -> Result<(), InsecureEndpoint> {
+    const PLACE: &str = "the endpoint of the AWS profile";
+    config.endpoint_url().map_or(Ok(()), |url| check(PLACE, url))?;
+    ["KMS", "STS"].into_iter().try_for_each(|service| {
+        let key = ServiceConfigKey::builder().service_id(service).env("AWS_ENDPOINT_URL").profile("endpoint_url");
+        // It fails only where one of the three is left out.
+        let found = config.service_config().zip(key.build().ok()).and_then(|(services, key)| services.load_config(key));
+        found.map_or(Ok(()), |url| check(PLACE, &url))
+    })
 }
 
 /// Refuses an insecure endpoint.

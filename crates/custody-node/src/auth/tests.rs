@@ -98,6 +98,20 @@ async fn a_credential_is_checked_once_and_then_known() {
 }
 
 #[tokio::test]
+async fn a_credential_is_known_under_a_hash_that_no_other_process_can_make() {
+    let (one, other) = (authenticator(Arc::default()).await, authenticator(Arc::default()).await);
+    for auth in [&one, &other] {
+        check(auth, "root:first-password").await.unwrap();
+    }
+    let known = |auth: &Authenticator| auth.known.lock().unwrap().keys().copied().collect::<Vec<_>>();
+    assert_eq!((known(&one).len(), known(&other).len()), (1, 1));
+    assert_ne!(known(&one), known(&other));
+    assert_ne!(one.api_keys, other.api_keys);
+    let beforehand = || Known::new(&[secret("root:first-password")]).unwrap().tags;
+    assert_ne!(beforehand(), beforehand());
+}
+
+#[tokio::test]
 async fn connections_that_start_together_share_one_check() {
     let book = Arc::new(Book::default());
     let auth = Arc::new(authenticator(Arc::clone(&book)).await);
