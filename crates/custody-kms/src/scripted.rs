@@ -86,7 +86,12 @@ impl ScriptedKms {
         };
         state
             .keys
-            .insert(arn.clone(), Key { state: KeyState::Enabled, usage: KeyUsage::SymmetricEncryption, material });
+            .insert(arn.clone(), Key {
+                state: KeyState::Enabled,
+                usage: KeyUsage::SymmetricEncryption,
+                material,
+                external_id: external_id.clone(),
+            });
         RootKeyRef::new(Provider::Scripted, arn, role, external_id)
     }
 
@@ -101,6 +106,13 @@ impl ScriptedKms {
     pub fn set_usage(&self, key: &KeyArn, usage: KeyUsage) {
         if let Some(key) = self.state().keys.get_mut(key) {
             key.usage = usage;
+        }
+    }
+
+    /// Lets the role of a key demand this external id from now on, or none.
+    pub fn set_external_id(&self, key: &KeyArn, external_id: Option<ExternalId>) {
+        if let Some(key) = self.state().keys.get_mut(key) {
+            key.external_id = external_id;
         }
     }
 
@@ -165,6 +177,8 @@ struct Key {
     state: KeyState,
     usage: KeyUsage,
     material: Material,
+    /// What the trust policy of its role demands.
+    external_id: Option<ExternalId>,
 }
 
 struct Entry {
@@ -251,6 +265,10 @@ impl Connector for ScriptedConnector {
 
     async fn connect(&self, key: &RootKeyRef) -> Result<Connected, Failure> {
         self.0.begin(key.key_arn(), Action::AssumeRole).await?;
+        let demanded = self.0.lock().keys.get(key.key_arn()).and_then(|it| it.external_id.clone());
+        if demanded.is_some() && demanded.as_ref() != key.external_id() {
+            return Err(Failure::code("AccessDenied", "scripted: another external id"));
+        }
         let session = key.role_arn().map(|role| format!("{role}/scripted"));
         Ok(Connected { wire: Box::new(ScriptedWire(Arc::clone(&self.0))), session, request_id: None })
     }
