@@ -12,7 +12,7 @@ use milvus::{
     v2::prelude::{ClientV2, ConnectConfig},
 };
 use object_store::memory::InMemory;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -129,6 +129,23 @@ impl Running {
         assert_ne!(code, 0, "{path} {body}: {answer}");
         (code, answer["message"].as_str().unwrap().to_owned())
     }
+}
+
+/// A node with a collection of five points on a line: the key is the place.
+pub(crate) async fn points() -> Running {
+    let node = plain().await;
+    let quick = json!({ "collectionName": "points", "dimension": 2, "metricType": "L2" });
+    node.rest("collections/create", quick).await;
+    let rows: Vec<Json> = (0..5).map(|n| json!({ "id": n, "vector": [n, 0], "colour": format!("c{n}") })).collect();
+    let written = node.rest("entities/insert", json!({ "collectionName": "points", "data": rows })).await;
+    assert_eq!(written, json!({ "insertCount": 5, "insertIds": [0, 1, 2, 3, 4] }));
+    node
+}
+
+/// Every row of a collection.
+pub(crate) async fn all(node: &Running, collection: &str) -> Vec<Json> {
+    let found = node.rest("entities/query", json!({ "collectionName": collection, "outputFields": ["*"] })).await;
+    found.as_array().unwrap().clone()
 }
 
 /// Root's token.

@@ -112,7 +112,7 @@ impl Table {
             if row > 0 {
                 text.push(b',');
             }
-            append(text, &Row { table: self, row, whole, taken: &taken })?;
+            append(text, &Row { table: self, number: row, whole, taken: &taken })?;
             if text.len() > largest {
                 let megabytes = largest / (1024 * 1024);
                 let reason = format!("the answer is larger than {megabytes} MiB: ask for fewer rows or fields");
@@ -202,7 +202,7 @@ impl Serialize for Int64 {
 /// One row as an object.
 struct Row<'a> {
     table: &'a Table,
-    row: usize,
+    number: usize,
     whole: Whole,
     /// Names that a dynamic field can't have in the answer.
     taken: &'a BTreeSet<&'a str>,
@@ -214,20 +214,20 @@ impl Serialize for Row<'_> {
         let searched = self.table.keys.is_some();
         match self.table.keys.as_ref().and_then(|keys| keys.id_field.as_ref()) {
             Some(IdField::IntId(keys)) => {
-                let number = keys.data.get(self.row).copied().unwrap_or_default();
+                let number = keys.data.get(self.number).copied().unwrap_or_default();
                 object.serialize_entry(KEY, &Int64 { number, whole: self.whole })?;
             }
-            Some(IdField::StrId(keys)) => object.serialize_entry(KEY, &keys.data.get(self.row))?,
+            Some(IdField::StrId(keys)) => object.serialize_entry(KEY, &keys.data.get(self.number))?,
             _ => {}
         }
         if searched {
-            object.serialize_entry(SCORE, &self.table.scores.get(self.row))?;
+            object.serialize_entry(SCORE, &self.table.scores.get(self.number))?;
         }
         for column in &self.table.columns {
             if column.is_dynamic {
                 self.dynamic(column, &mut object)?;
             } else if !(searched && [KEY, SCORE].contains(&column.field_name.as_str())) {
-                object.serialize_entry(&column.field_name, &Cell { column, row: self.row, whole: self.whole })?;
+                object.serialize_entry(&column.field_name, &Cell { column, row: self.number, whole: self.whole })?;
             }
         }
         object.end()
@@ -240,7 +240,7 @@ impl Row<'_> {
         let Some(Payload::Scalars(ScalarField { data: Some(Scalars::JsonData(values)), .. })) = &column.field else {
             return Ok(());
         };
-        let text = values.data.get(self.row).map_or(&b"{}"[..], Vec::as_slice);
+        let text = values.data.get(self.number).map_or(&b"{}"[..], Vec::as_slice);
         let Entries(entries) = serde_json::from_slice(text).map_err(M::Error::custom)?;
         for (name, value) in entries {
             if !self.taken.contains(name.as_str()) {

@@ -131,12 +131,8 @@ impl<'a> Body<'a> {
 
     /// A list of texts, or one alone.
     pub(super) fn texts(&mut self, name: &str) -> Result<Vec<String>> {
-        Ok(self
-            .list(name)?
-            .into_iter()
-            .map(|value| serde_json::from_str(value.get()))
-            .collect::<std::result::Result<_, _>>()
-            .map_err(|_| self.fail(name, "it must be a list of strings"))?)
+        let texts = self.list(name)?.into_iter().map(|value| serde_json::from_str(value.get()));
+        texts.collect::<std::result::Result<_, _>>().map_err(|_| self.fail(name, "it must be a list of strings"))
     }
 
     /// A list, or one value alone.

@@ -1,6 +1,6 @@
 //! Collections: making and describing them, loading, statistics, flushing and compaction.
 
-use custody_engine::CollectionInfo;
+use custody_engine::{CollectionInfo, Metric};
 use milvus::proto::{
     common::{CompactionState, ConsistencyLevel, LoadState, Status},
     milvus::{
@@ -82,7 +82,7 @@ fn description(db: &str, info: &CollectionInfo) -> Json {
     let reply = collections::description(db, info);
     let schema = reply.schema.unwrap_or_default();
     let indexes = info.indexes.iter().map(|index| {
-        let metric = index.metric.map(|metric| metric.name());
+        let metric = index.metric.map(Metric::name);
         json!({ "indexName": index.name, "fieldName": index.field, "metricType": metric.unwrap_or_default() })
     });
     json!({

@@ -106,11 +106,11 @@ fn scalars(data: Scalars) -> Payload {
 
 /// One column: the values of the rows that have one, and which these are.
 fn column(field: &Field, cells: &[Option<&RawValue>]) -> Result<FieldData> {
-    let given = |cell: &Option<&RawValue>| cell.is_some_and(|value| value.get() != "null");
-    let valid: Vec<bool> = cells.iter().map(given).collect();
-    let values = cells.iter().enumerate().filter(|(_, cell)| given(cell));
+    let given: Vec<Option<&RawValue>> = cells.iter().map(|cell| cell.filter(|value| value.get() != "null")).collect();
+    let valid: Vec<bool> = given.iter().map(Option::is_some).collect();
+    let values = given.iter().enumerate();
     let values: Vec<Value<'_>> =
-        values.filter_map(|(row, cell)| cell.map(|value| Value { field, row, text: value.get() })).collect();
+        values.filter_map(|(row, value)| value.map(|value| Value { field, row, text: value.get() })).collect();
     let payload = match &field.data_type {
         DataType::FloatVector { dim } => vectors(field, *dim, &values, cells.len())?,
         data_type => scalars(list(data_type, &values)?),

@@ -30,7 +30,9 @@ pub(super) fn drop(body: &mut Body<'_>) -> Result<DeleteCredentialRequest> {
     Ok(DeleteCredentialRequest { username: body.required("userName")?, ..DeleteCredentialRequest::default() })
 }
 
-pub(super) fn list(_: &mut Body<'_>) -> Result<ListCredUsersRequest> {
+pub(super) fn list(body: &mut Body<'_>) -> Result<ListCredUsersRequest> {
+    // Every call may name a database; users belong to none.
+    body.text("dbName")?;
     Ok(ListCredUsersRequest::default())
 }
 
