@@ -315,3 +315,65 @@ impl Serialize for Scalar<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use milvus::proto::schema::{BoolArray, DoubleArray, JsonArray, LongArray};
+
+    use super::*;
+
+    fn column(name: &str, data: Scalars, valid_data: Vec<bool>) -> FieldData {
+        let field = Some(Payload::Scalars(ScalarField { data: Some(data), valid_data: Vec::new() }));
+        FieldData { field_name: name.into(), valid_data, field, ..FieldData::default() }
+    }
+
+    fn numbers(data: Vec<i64>) -> Scalars {
+        Scalars::LongData(LongArray { data })
+    }
+
+    fn dynamic(texts: &[&str]) -> FieldData {
+        let data = texts.iter().map(|text| (*text).into()).collect();
+        FieldData { is_dynamic: true, ..column("$meta", Scalars::JsonData(JsonArray { data }), Vec::new()) }
+    }
+
+    fn text(table: Table, int64_as_text: bool) -> String {
+        String::from_utf8(Answer::Rows(table).write(int64_as_text, 1_000).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn rows_are_objects_with_nulls_where_there_is_no_value() {
+        let flags = column("flag", Scalars::BoolData(BoolArray { data: vec![true, false] }), vec![true, false]);
+        let columns = vec![column("id", numbers(vec![1, i64::MAX]), Vec::new()), flags];
+        let rows = || Table { columns: columns.clone(), ..Table::default() };
+        let as_numbers = r#"{"code":0,"data":[{"id":1,"flag":true},{"id":9223372036854775807,"flag":null}]}"#;
+        assert_eq!(text(rows(), false), as_numbers);
+        assert!(text(rows(), true).contains(r#"{"id":"9223372036854775807","flag":null}"#));
+        assert_eq!(text(Table::default(), false), r#"{"code":0,"data":[]}"#);
+    }
+
+    #[test]
+    fn a_dynamic_field_does_not_stand_in_for_a_declared_one_a_key_or_a_score() {
+        let declared = column("price", Scalars::DoubleData(DoubleArray { data: vec![1.5] }), Vec::new());
+        let table = Table {
+            columns: vec![declared, dynamic(&[r#"{"price":9,"id":9,"distance":9,"size":1.50}"#])],
+            keys: Some(IDs { id_field: Some(IdField::IntId(LongArray { data: vec![7] })) }),
+            scores: vec![0.25],
+            counts: Some(vec![1]),
+        };
+        let expected = r#"{"code":0,"data":[{"id":7,"distance":0.25,"price":1.5,"size":1.50}],"topks":[1]}"#;
+        assert_eq!(text(table, false), expected);
+    }
+
+    #[test]
+    fn an_answer_that_grows_too_large_is_an_error() {
+        let rows = Table { columns: vec![column("id", numbers(vec![0; 1_000]), Vec::new())], ..Table::default() };
+        let Err(Failure::Reply(code, reason)) = Answer::Rows(rows).write(false, 500) else { panic!("it was written") };
+        assert!(code == MilvusCode::ParameterInvalid && reason.contains("fewer rows"), "{reason}");
+    }
+
+    #[test]
+    fn stored_json_that_is_none_is_an_error_and_not_passed_on() {
+        let rows = Table { columns: vec![dynamic(&["{\"a\": oops}"])], ..Table::default() };
+        assert!(Answer::Rows(rows).write(false, 1_000).is_err());
+    }
+}

@@ -48,8 +48,8 @@ struct Told(Code, Option<i32>);
 async fn handle(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     let started = Instant::now();
     let _in_flight = rest.gate.metrics.begin();
-    let asked = request.uri().path().trim_start_matches('/');
-    let call = CALLS.iter().copied().find(|call| *call == asked);
+    let asked = request.uri().path().strip_prefix('/');
+    let call = CALLS.iter().copied().find(|call| Some(*call) == asked);
     let answered = rest.gate.let_in(call, request, |request| answer(&rest.node, call, request)).await;
     let response = answered.unwrap_or_else(|status| told(envelope::refused(&status), status.code(), None));
     let Told(code, error) = response.extensions().get().copied().unwrap_or(Told(Code::Unknown, None));
