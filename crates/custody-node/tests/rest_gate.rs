@@ -66,7 +66,7 @@ async fn a_call_that_is_not_there_is_named() {
     }
     let (status, answer) = node.post("a%0d%0aevil%3Cb%3E", Some(&root()), "{}").await;
     assert_eq!((status, &answer["message"]), (404, &json!("a0d0aevil3Cb3E is not implemented by Custody")));
-    for path in ["collections", "collections/list/", "collections//list", "/collections/list"] {
+    for path in ["collections", "collections/list/", "collections//list"] {
         assert_eq!(node.post(path, Some(&root()), "{}").await.0, 404, "{path}");
     }
 }
