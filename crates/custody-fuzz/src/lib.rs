@@ -15,7 +15,7 @@ mod stored;
 
 pub use filters::filter;
 pub use keys::{keyring, kms_envelope, kms_file, name};
-pub use requests::{authorization, request};
+pub use requests::{authorization, request, rest};
 pub use seal::{body, header};
 pub use seeds::seeds;
 pub use stored::{record, row};
@@ -24,7 +24,7 @@ pub use stored::{record, row};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("header", header),
     ("body", body),
     ("keyring", keyring),
@@ -34,6 +34,7 @@ pub const TARGETS: [Target; 11] = [
     ("row", row),
     ("filter", filter),
     ("request", request),
+    ("rest", rest),
     ("authorization", authorization),
     ("name", name),
 ];

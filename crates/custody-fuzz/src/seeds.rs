@@ -15,6 +15,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "row" => vec![custody_engine::fuzzing::stored_row().unwrap()],
         "filter" => texts(&filters::FILTERS),
         "request" => requests::requests(),
+        "rest" => requests::rest_requests(),
         "authorization" => {
             texts(&["root:secret", "cm9vdDpzZWNyZXQ=", "Bearer cm9vdDpzZWNyZXQ=", "Bearer key", "Bearer", " a:b:c "])
         }

@@ -13,6 +13,8 @@ use crate::{auth::Denied, convert::ConvertError, limits::LONGEST_REASON};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(i32)]
 pub(crate) enum MilvusCode {
+    ServiceUnavailable = 2,
+    ServiceInternal = 5,
     CollectionNotFound = 100,
     CollectionNotLoaded = 101,
     IllegalSchema = 105,
@@ -22,8 +24,13 @@ pub(crate) enum MilvusCode {
     InvalidDatabaseName = 802,
     IoFailed = 1001,
     ParameterInvalid = 1100,
+    PrivilegeNotPermitted = 1401,
     AliasNotFound = 1600,
     AliasExists = 1602,
+    NeedAuthenticate = 1800,
+    IncorrectParameterFormat = 1801,
+    MissingRequiredParameters = 1802,
+    HttpRateLimit = 1807,
     Unexpected = 65_535,
 }
 
@@ -104,6 +111,7 @@ impl From<ConvertError> for Failure {
     fn from(error: ConvertError) -> Self {
         let code = match &error {
             ConvertError::Schema(_) => MilvusCode::IllegalSchema,
+            ConvertError::Required(_) => MilvusCode::MissingRequiredParameters,
             _ => MilvusCode::ParameterInvalid,
         };
         Self::Reply(code, error.to_string())

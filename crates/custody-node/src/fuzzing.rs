@@ -15,7 +15,7 @@ use prost::Message;
 use crate::{
     auth,
     convert::{columns, params, schema},
-    service::vectors as query_vectors,
+    service::{rest, vectors as query_vectors},
 };
 
 fn text(error: impl std::fmt::Display) -> String {
@@ -60,6 +60,23 @@ pub fn search(bytes: &[u8]) -> Result<(), String> {
 /// Reads a search's vectors.
 pub fn vectors(bytes: &[u8]) -> Result<usize, String> {
     query_vectors(bytes).map(|vectors| vectors.iter().map(Vec::len).sum()).map_err(text)
+}
+
+/// The REST calls.
+pub const REST_CALLS: &[&str] = rest::CALLS;
+
+/// Reads the body of a REST call.
+pub fn rest_body(call: &str, bytes: &[u8]) -> Result<(), String> {
+    rest::read(call, bytes)
+}
+
+/// Reads rows as REST brings them; each column must have as many rows as there are.
+pub fn rest_rows(bytes: &[u8], into: &Schema, partial: bool) -> Result<(), String> {
+    let data = std::str::from_utf8(bytes).map_err(text)?;
+    let (rows, fields) = rest::fuzz(into, data, partial)?;
+    let columns = columns::columns(into, fields, rows).map_err(text)?;
+    assert!(columns.iter().all(|(_, column)| column.len() == rows), "a column of another length was let in");
+    Ok(())
 }
 
 /// How many credentials an `authorization` header may mean.

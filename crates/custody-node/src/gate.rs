@@ -1,6 +1,6 @@
-//! What stands before every gRPC call: who calls, how it went, and the words for what is not there.
+//! What stands before every call: who calls, how it went, and gRPC's words for what is not there.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Instant};
+use std::{future::Future, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use axum::{
     extract::{Request, State},
@@ -53,6 +53,34 @@ impl Gate {
         }
         Ok(caller)
     }
+
+    /// Lets a call through to `run`, or not. A panic in there ends the call and nothing else.
+    pub(crate) async fn let_in<F: Future<Output = Response>>(
+        &self,
+        call: Option<&'static str>,
+        mut request: Request,
+        run: impl FnOnce(Request) -> F,
+    ) -> Result<Response, Status> {
+        // Taken out: nothing behind the gate needs the credential, so nothing can log it.
+        let credential = request.headers_mut().remove(AUTHORIZATION);
+        let caller = self.admit(credential).await?;
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            peer.is_known();
+        }
+        request.extensions_mut().insert(caller);
+        let span = tracing::debug_span!("call", call = call.unwrap_or("other"));
+        AssertUnwindSafe(run(request)).catch_unwind().instrument(span).await.map_err(|_| {
+            tracing::error!(call = call.unwrap_or("other"), "a call ended in a fault of the node");
+            Status::internal(FAULT)
+        })
+    }
+
+    /// Writes down how a call went: its gRPC code, and the number of an error that the reply itself tells.
+    pub(crate) fn answered(&self, call: Option<&'static str>, code: Code, error: Option<i32>, started: Instant) {
+        let took = started.elapsed();
+        tracing::debug!(call = call.unwrap_or("other"), ?code, error, micros = took.as_micros(), "answered");
+        self.metrics.answered(call, code, error, took);
+    }
 }
 
 fn reason(denied: &Denied) -> &'static str {
@@ -67,33 +95,16 @@ fn reason(denied: &Denied) -> &'static str {
 }
 
 /// Lets a gRPC call through, or not.
-pub(crate) async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let _in_flight = gate.metrics.begin();
     let asked = call_name(request.uri().path());
     let call = CALLS.iter().copied().find(|call| *call == asked);
-    // Taken out: nothing behind the gate needs the credential, so nothing can log it.
-    let credential = request.headers_mut().remove(AUTHORIZATION);
-    let response = match gate.admit(credential).await {
-        Ok(caller) => {
-            if let Some(peer) = request.extensions().get::<Peer>() {
-                peer.is_known();
-            }
-            request.extensions_mut().insert(caller);
-            let span = tracing::debug_span!("call", call = call.unwrap_or("other"));
-            AssertUnwindSafe(next.run(request)).catch_unwind().instrument(span).await.unwrap_or_else(|_| {
-                tracing::error!(call = call.unwrap_or("other"), "a call ended in a fault of the node");
-                Status::internal(FAULT).into_http()
-            })
-        }
-        Err(status) => status.into_http(),
-    };
-    let response = in_our_words(response, &asked);
+    let response = gate.let_in(call, request, |request| next.run(request)).await;
+    let response = in_our_words(response.unwrap_or_else(Status::into_http), &asked);
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
     let error = response.extensions().get::<InBand>().map(|error| error.0);
-    let took = started.elapsed();
-    tracing::debug!(call = call.unwrap_or("other"), ?code, error, micros = took.as_micros(), "answered");
-    gate.metrics.answered(call, code, error, took);
+    gate.answered(call, code, error, started);
     response
 }
 

@@ -1,4 +1,4 @@
-//! The Milvus surface of one cluster: a gRPC adapter over the engine, with authentication, TLS, health and metrics.
+//! The Milvus surface of one cluster: gRPC and REST adapters over the engine, with authentication, TLS, health and metrics.
 //!
 //! [`Node::serve`] serves an open engine. [`serve_sealed`] needs neither engine nor key: it holds the place of a node
 //! whose cluster is dark.
@@ -7,6 +7,7 @@
 
 mod auth;
 mod convert;
+mod envelope;
 mod errors;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

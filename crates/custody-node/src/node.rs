@@ -16,11 +16,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{AuthError, Authenticator},
+    envelope,
     gate::{self, Gate},
     limits::{LARGEST_ANSWER, LARGEST_REQUEST, MAX_CONNECTIONS},
     metrics::{Metrics, MetricsError},
     server::{self, Limits, Peer, Tls},
-    service::Service,
+    service::{Service, rest},
 };
 
 /// The path of Milvus' service.
@@ -75,8 +76,8 @@ pub enum NodeError {
 pub struct Node;
 
 impl Node {
-    /// Serves the engine on a bound listener until `shutdown`: Milvus' gRPC, and over HTTP `/healthz`, `/readyz` and
-    /// `/metrics`. The engine stays open.
+    /// Serves the engine on a bound listener until `shutdown`: Milvus' gRPC and REST calls, and over HTTP `/healthz`,
+    /// `/readyz` and `/metrics`. The engine stays open.
     pub async fn serve(
         engine: Arc<Engine>,
         options: NodeOptions,
@@ -101,6 +102,7 @@ impl Node {
 
 fn router(gate: Arc<Gate>) -> Router {
     let service = Service::new(Arc::clone(&gate.engine), Arc::clone(&gate.auth));
+    let rest = rest::router(Arc::clone(&gate), &service);
     let calls = MilvusServiceServer::new(service)
         .max_decoding_message_size(LARGEST_REQUEST)
         .max_encoding_message_size(LARGEST_ANSWER);
@@ -111,6 +113,7 @@ fn router(gate: Arc<Gate>) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(gate)
+        .nest(envelope::PREFIX, rest)
         .merge(calls)
         .fallback(gate::unknown)
 }

@@ -14,12 +14,13 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::Known,
+    envelope::{self, is_rest},
     gate::is_grpc,
     server::{self, Limits, Tls},
 };
 
-/// Answers "sealed" on a bound listener until `shutdown`: every gRPC call gets UNAVAILABLE and every HTTP path 503.
-/// `/healthz` says that the process is alive.
+/// Answers "sealed" on a bound listener until `shutdown`: every gRPC call gets UNAVAILABLE and every HTTP path 503, REST
+/// calls in their envelope. `/healthz` says that the process is alive.
 ///
 /// Whoever shows one of the `credentials` (API keys, `user:password`) is told the current text of `reason` besides. The
 /// users of the cluster are sealed with it and can't be known here: they are strangers, and strangers are told only
@@ -48,6 +49,9 @@ async fn sealed(State(notice): State<Arc<Notice>>, request: Request) -> Response
     let text = if known { notice.reason.borrow().clone() } else { "sealed".to_owned() };
     if is_grpc(&request) {
         return tonic::Status::unavailable(text).into_http();
+    }
+    if is_rest(&request) {
+        return envelope::refused(&tonic::Status::unavailable(text));
     }
     (StatusCode::SERVICE_UNAVAILABLE, format!("{text}\n")).into_response()
 }

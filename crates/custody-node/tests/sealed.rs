@@ -93,11 +93,29 @@ async fn http_is_alive_but_not_ready_and_serves_no_data() {
     let stub = start("sealed: the key was revoked", None);
     let fetch = async |path: &str| get(TcpStream::connect(stub.address).await.unwrap(), path).await;
     assert!(fetch("/healthz").await.starts_with("HTTP/1.1 200"));
-    for path in ["/readyz", "/v2/vectordb/entities/search", "/metrics", "/"] {
+    for path in ["/readyz", "/metrics", "/"] {
         let answer = fetch(path).await;
         assert!(answer.starts_with("HTTP/1.1 503"), "{path}: {answer}");
         assert!(answer.ends_with("sealed\n"), "{path}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_rest_call_is_told_so_in_its_envelope_and_why_only_to_who_is_known() {
+    let stub = start("sealed: the key was revoked", None);
+    let call = async |authorization: &str| {
+        let head = format!("POST /v2/vectordb/entities/search HTTP/1.1\r\nHost: x\r\n{authorization}");
+        let mut stream = TcpStream::connect(stub.address).await.unwrap();
+        stream.write_all(format!("{head}Content-Length: 2\r\nConnection: close\r\n\r\n{{}}").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("application/json"), "{answer}");
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    };
+    assert_eq!(call("").await, r#"{"code":2,"message":"sealed"}"#);
+    assert_eq!(call("Authorization: Bearer root:guess\r\n").await, r#"{"code":2,"message":"sealed"}"#);
+    let known = call(&format!("Authorization: Bearer {KNOWN}\r\n")).await;
+    assert_eq!(known, r#"{"code":2,"message":"sealed: the key was revoked"}"#);
 }
 
 /// A certificate for the server, and a connector that trusts it.

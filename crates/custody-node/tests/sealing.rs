@@ -6,7 +6,7 @@ mod common;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{PASSWORD, Running, as_root, start, with_token};
+use common::{PASSWORD, Running, as_root, root, start, with_token};
 use custody_engine::Engine;
 use custody_keyring::{Keyring, LeasePolicy, SystemClock};
 use custody_kms::{KeyState, RootKeyRef, scripted::ScriptedKms};
@@ -19,6 +19,7 @@ use milvus::proto::{
     },
 };
 use object_store::{ObjectStore, memory::InMemory};
+use serde_json::json;
 use tonic::{Code, Request, transport::Channel};
 
 struct Cluster {
@@ -74,6 +75,10 @@ async fn a_tenants_revoked_key_darkens_that_database_alone_and_recovers() {
     let status = raw.show_collections(collections_of("tenant")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().contains("sealed"), "{}", status.message());
+    let (status, answer) = cluster.node.post("collections/list", Some(&root()), r#"{"dbName": "tenant"}"#).await;
+    assert_eq!((status, &answer["code"]), (503, &2.into()));
+    assert!(answer["message"].as_str().unwrap().contains("sealed"), "{answer}");
+    assert_eq!(cluster.node.rest("databases/list", json!({})).await, json!(["default"]));
     raw.show_collections(collections_of("default")).await.unwrap();
     assert_eq!(databases(&mut raw).await, ["default"], "the name of a dark database is dark too");
     let health = raw.check_health(as_root(CheckHealthRequest {})).await.unwrap().into_inner();
@@ -108,6 +113,12 @@ async fn a_dark_cluster_tells_strangers_that_it_is_sealed_and_nothing_else() {
     let status = raw.show_collections(collections_of("")).await.unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.message().len() > "sealed".len(), "who is known learns why: {}", status.message());
+    for token in [None, Some("root:wrong-password")] {
+        let told = cluster.node.post("collections/list", token, "{}").await;
+        assert_eq!(told, (503, json!({ "code": 2, "message": "sealed" })));
+    }
+    let (code, answer) = cluster.node.post("collections/list", Some(&root()), "{}").await;
+    assert_eq!((code, answer["message"].as_str()), (503, Some(status.message())));
 
     let answer = cluster.node.get("/readyz", None).await;
     assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("\r\n\r\nsealed\n"), "{answer}");

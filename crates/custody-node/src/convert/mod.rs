@@ -36,6 +36,10 @@ pub(crate) enum ConvertError {
     Twice(String),
     #[error("parameter '{name}': {why}")]
     Param { name: String, why: String },
+    #[error("parameter '{0}' is missing")]
+    Required(String),
+    #[error("row {row}: field '{field}' {why}")]
+    Cell { row: usize, field: String, why: &'static str },
     #[error("the message can't be read: {0}")]
     Decode(#[from] prost::DecodeError),
 }

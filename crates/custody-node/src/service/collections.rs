@@ -115,7 +115,8 @@ pub(super) async fn find(node: &Adapter, db: &str, name: &str, id: i64) -> Resul
     all.into_iter().find(|info| info.id == id).ok_or_else(|| EngineError::CollectionNotFound(id.to_string()))
 }
 
-fn description(db: &str, info: &CollectionInfo) -> DescribeCollectionResponse {
+/// What clients are told of a collection.
+pub(super) fn description(db: &str, info: &CollectionInfo) -> DescribeCollectionResponse {
     let database = if db.is_empty() { custody_engine::DEFAULT_DATABASE } else { db };
     DescribeCollectionResponse {
         schema: Some(schema::to_wire(&info.name, database, &info.schema)),

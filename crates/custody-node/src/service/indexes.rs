@@ -16,8 +16,8 @@ use crate::{
     errors::Failure,
 };
 
-const INDEX_TYPE: &str = "index_type";
-const METRIC_TYPE: &str = "metric_type";
+pub(super) const INDEX_TYPE: &str = "index_type";
+pub(super) const METRIC_TYPE: &str = "metric_type";
 
 /// Links of a graph's node, where the client leaves them open.
 const DEFAULT_M: usize = 16;
@@ -37,7 +37,8 @@ pub(super) async fn create(node: &Adapter, call: &Call, request: CreateIndexRequ
     Ok(Status::default())
 }
 
-fn spec(field: &Field, name: String, given: &[KeyValuePair]) -> Result<IndexSpec, Failure> {
+/// The index that a client asks for on a field.
+pub(super) fn spec(field: &Field, name: String, given: &[KeyValuePair]) -> Result<IndexSpec, Failure> {
     let params = Params::of(given)?;
     let wanted = params.text(INDEX_TYPE).unwrap_or_else(|| "AUTOINDEX".to_owned());
     let is_vector = field.data_type.is_vector();

@@ -1,4 +1,5 @@
-//! Milvus' gRPC service over the engine: a table of the calls, and what is common to all.
+//! Milvus' calls over the engine: gRPC's service, a table of its calls, and what is common to all. [`rest`] answers the
+//! same calls over HTTP.
 
 mod aliases;
 mod collections;
@@ -11,6 +12,7 @@ mod maintenance;
 mod partitions;
 mod query;
 mod reply;
+pub(crate) mod rest;
 mod search;
 mod system;
 mod users;
@@ -118,6 +120,7 @@ macro_rules! run {
         detached(async move { $handler(&$node, &$call, $request).await }).await
     };
 }
+use run;
 
 macro_rules! calls {
     ($($kind:ident $wire_name:literal $name:ident($request:ty) -> $response:ty = $handler:path;)*) => {
