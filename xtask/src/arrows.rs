@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{Failure, steps::cargo};
 
 /// Each crate with the crates it may name. Whatever these name in turn comes with them.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     (
         "custody",
         &[
@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
             "custody-store",
         ],
     ),
+    ("custody-control", &["custody-kms"]),
     ("custody-node", &["custody-engine"]),
     ("custody-engine", &["custody-filter", "custody-store"]),
     ("custody-filter", &[]),

@@ -84,14 +84,15 @@ impl ScriptedKms {
             Ok(material) => material,
             Err(failure) => panic!("no randomness for a test: {}", failure.text),
         };
-        state
-            .keys
-            .insert(arn.clone(), Key {
+        state.keys.insert(
+            arn.clone(),
+            Key {
                 state: KeyState::Enabled,
                 usage: KeyUsage::SymmetricEncryption,
                 material,
                 external_id: external_id.clone(),
-            });
+            },
+        );
         RootKeyRef::new(Provider::Scripted, arn, role, external_id)
     }
 

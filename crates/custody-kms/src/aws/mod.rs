@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
-use aws_sdk_sts::config::{ProvideCredentials, SharedCredentialsProvider};
+use aws_sdk_sts::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 
 use crate::aws::connector::AwsConnector;
 pub use crate::aws::endpoint::InsecureEndpoint;
@@ -99,6 +99,12 @@ impl AwsOptions {
             endpoint: None,
             base: None,
         }
+    }
+
+    /// The same with one access key as base credentials.
+    #[must_use]
+    pub fn with_base_keys(self, access_key_id: &str, secret_access_key: &str) -> Self {
+        self.with_base(Credentials::new(access_key_id, secret_access_key, None, None, "given"))
     }
 
     /// The same with other base credentials.

@@ -20,7 +20,7 @@ use custody_kms::{RootKeyRef, scripted::ScriptedKms};
 use custody_seal::ClusterId;
 use custody_store::{SealedZones, Zones};
 use futures::TryStreamExt;
-use object_store::{ObjectStore, path::Path};
+use object_store::ObjectStore;
 
 use crate::{
     expected::{Change, Expected, Thing},
@@ -242,7 +242,7 @@ impl Life {
             let parts: Vec<_> = object.location.parts().map(|part| part.as_ref().to_owned()).collect();
             zones.insert(parts[1].clone());
             if parts[2] == "collections" {
-                collections.insert(Path::from_iter(parts[..4].iter().map(String::as_str)));
+                collections.insert(parts[..4].join("/"));
             }
         }
         let mut known = 0;

@@ -34,8 +34,8 @@ async fn at_every_operation(fault: Fault) {
         lives.spawn(async move {
             let _permit = permits.acquire().await.expect("never closed");
             let store = FaultyStore::new(Plan::At { number, fault });
-            let lived = tokio::time::timeout(PATIENCE, Life::new(store.clone()).live()).await;
-            assert!(lived.is_ok(), "{fault:?} at {}: still not done", store.hit());
+            let ended = tokio::time::timeout(PATIENCE, Life::new(store.clone()).live()).await;
+            assert!(ended.is_ok(), "{fault:?} at {}: still not done", store.hit());
             store.was_hit()
         });
     }
