@@ -267,7 +267,7 @@ mod tests {
                     kms.set_usage(
                         key.key_arn(),
                         KeyUsage::Other { usage: "SIGN_VERIFY".into(), spec: "RSA_2048".into() },
-                    )
+                    );
                 },
                 CheckName::DescribeKey,
                 "ENCRYPT_DECRYPT",
