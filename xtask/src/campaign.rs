@@ -25,7 +25,7 @@ pub(crate) struct CampaignArgs {
     #[arg(value_enum)]
     part: Option<Part>,
     /// How many minutes each fuzz target runs
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     minutes: u64,
     /// Only this fuzz target
     #[arg(long)]
