@@ -11,6 +11,7 @@ import time
 import pytest
 
 from helpers import proxy as trouble
+from helpers.aws import SERVICE_ACCOUNT, Account
 from helpers.node import files_under
 from helpers.proxy import KMS, STS
 from helpers.raw import Raw
@@ -103,7 +104,7 @@ def test_a_base_credential_that_aws_no_longer_knows_is_our_trouble_too(aws_node,
     node = aws_node().start()
     raw = filled(node)
     user = customer.service_arn.rsplit("/", 1)[-1]
-    root = type(customer.service)(aws_endpoint, "111111111111", region=customer.region)
+    root = Account(aws_endpoint, SERVICE_ACCOUNT, region=customer.region)
     root.client("iam").delete_access_key(UserName=user, AccessKeyId=customer.service.access_key)
     node.wait_for("grace to end", lambda: raw.query() is not None, 20)
     why = raw.query()
@@ -111,14 +112,13 @@ def test_a_base_credential_that_aws_no_longer_knows_is_our_trouble_too(aws_node,
     raw.close()
 
 
-@pytest.mark.parametrize("before", ["", "disabled"], ids=["kms hangs", "the key is disabled"])
-def test_a_process_that_was_stopped_past_its_lease_answers_nothing_before_it_has_asked(aws_node, customer, proxy, before):
+@pytest.mark.parametrize("meanwhile", ["kms hangs", "the key is disabled"])
+def test_a_process_that_was_stopped_past_its_lease_answers_nothing_before_it_has_asked(aws_node, customer, proxy, meanwhile):
     node = aws_node().start()
     raw = filled(node)
-    # A query that is under way when it is stopped, and those right after it goes on.
     assert raw.query() is None
     node.process.send_signal(signal.SIGSTOP)
-    if before == "disabled":
+    if meanwhile == "the key is disabled":
         customer.kms.disable_key(KeyId=customer.key_arn)
     else:
         proxy.fault(trouble.hangs, KMS)
@@ -128,7 +128,7 @@ def test_a_process_that_was_stopped_past_its_lease_answers_nothing_before_it_has
     node.process.send_signal(signal.SIGCONT)
     refusals = [raw.query() for _ in range(20)]
     assert all(refusals), "rows were answered after the deadline"
-    if before == "disabled":
+    if meanwhile == "the key is disabled":
         customer.kms.enable_key(KeyId=customer.key_arn)
     proxy.heal()
     node.wait_for("the cluster to come back", lambda: raw.query() is None, 30)

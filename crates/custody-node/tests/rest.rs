@@ -241,6 +241,15 @@ async fn indexes_are_made_listed_described_and_dropped() {
     assert_eq!(node.rest_fails("indexes/create", json!({ "collectionName": "c" })).await.0, 1802);
     let wrong = json!({ "collectionName": "c", "indexParams": [{ "fieldName": "v", "indexType": "IVF_PQ" }] });
     assert!(node.rest_fails("indexes/create", wrong).await.1.contains("IVF_PQ"));
+    for second in [
+        json!({ "fieldName": "id", "indexType": "IVF_PQ" }),
+        json!({ "fieldName": "missing" }),
+        json!({ "fieldName": "v", "indexName": "again" }),
+    ] {
+        let several = json!({ "collectionName": "c", "indexParams": [{ "fieldName": "v" }, second] });
+        node.rest_fails("indexes/create", several).await;
+        assert_eq!(list().await, json!(["keys"]), "one that is wrong makes none");
+    }
 }
 
 #[tokio::test]

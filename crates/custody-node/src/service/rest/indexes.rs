@@ -1,5 +1,8 @@
 //! Indexes.
 
+use std::collections::BTreeSet;
+
+use custody_engine::Schema;
 use milvus::proto::{
     common::{KeyValuePair, Status},
     milvus::{CreateIndexRequest, DescribeIndexRequest, DescribeIndexResponse, DropIndexRequest, IndexDescription},
@@ -40,6 +43,35 @@ fn index(part: &mut Body<'_>) -> Result<CreateIndexRequest> {
         }
     }
     Ok(CreateIndexRequest { field_name, index_name, extra_params, ..CreateIndexRequest::default() })
+}
+
+/// Refuses indexes of which only some could be made.
+pub(super) fn check(schema: &Schema, wanted: &[CreateIndexRequest]) -> std::result::Result<(), Failure> {
+    let (mut names, mut fields) = (BTreeSet::new(), BTreeSet::new());
+    for index in wanted {
+        let name = if index.index_name.is_empty() { &index.field_name } else { &index.index_name };
+        let Some(field) = schema.field(&index.field_name) else {
+            return Err(Failure::invalid(format!("index '{name}': field '{}' does not exist", index.field_name)));
+        };
+        if !names.insert(name) || !fields.insert(&field.name) {
+            return Err(Failure::invalid(format!("index '{name}': its name or its field has an index already")));
+        }
+        indexes::spec(field, name.clone(), &index.extra_params)?;
+    }
+    Ok(())
+}
+
+/// Makes the indexes of a collection that is there, once all of them are known to be sound.
+pub(super) async fn creating(
+    node: &Adapter,
+    call: &Call,
+    requests: Vec<CreateIndexRequest>,
+) -> std::result::Result<Status, Failure> {
+    if let Some(first) = requests.first() {
+        let info = node.engine.describe_collection(call.db(&first.db_name), &first.collection_name).await?;
+        check(&info.schema, &requests)?;
+    }
+    create_all(node, call, requests).await
 }
 
 pub(super) async fn create_all(

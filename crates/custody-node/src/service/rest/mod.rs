@@ -104,7 +104,7 @@ calls! {
     read "aliases/describe" aliases::describe, super::aliases::describe, aliases::described;
     read "aliases/list" aliases::list, super::aliases::list, aliases::listed;
 
-    write "indexes/create" indexes::create, indexes::create_all, done;
+    write "indexes/create" indexes::create, indexes::creating, done;
     write "indexes/drop" indexes::drop, super::indexes::drop, done;
     read "indexes/describe" indexes::describe, super::indexes::describe, indexes::described;
     read "indexes/list" indexes::list, indexes::names, std::convert::identity;

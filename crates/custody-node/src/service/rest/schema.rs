@@ -1,7 +1,5 @@
 //! A collection to make: by its dimension alone, or by a schema.
 
-use std::collections::BTreeSet;
-
 use custody_engine::MAX_VARCHAR;
 use milvus::proto::{
     common::KeyValuePair,
@@ -12,9 +10,9 @@ use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{
-    super::indexes::{METRIC_TYPE, spec},
+    super::indexes::METRIC_TYPE,
     Body, Result, collection, consistency,
-    indexes::wanted,
+    indexes::{check, wanted},
 };
 use crate::{
     convert::{ConvertError, params::param, schema::from_wire},
@@ -33,19 +31,7 @@ impl New {
     /// Refuses what could only be made in part: a collection is not left behind without its indexes.
     pub(super) fn check(&self) -> std::result::Result<(), Failure> {
         let properties = crate::convert::params::pairs(&self.request.properties);
-        let schema = from_wire(self.schema.clone(), properties)?;
-        let (mut names, mut fields) = (BTreeSet::new(), BTreeSet::new());
-        for index in &self.indexes {
-            let name = if index.index_name.is_empty() { &index.field_name } else { &index.index_name };
-            let Some(field) = schema.field(&index.field_name) else {
-                return Err(Failure::invalid(format!("index '{name}': field '{}' does not exist", index.field_name)));
-            };
-            if !names.insert(name) || !fields.insert(&field.name) {
-                return Err(Failure::invalid(format!("index '{name}': its name or its field has an index already")));
-            }
-            spec(field, name.clone(), &index.extra_params)?;
-        }
-        Ok(())
+        check(&from_wire(self.schema.clone(), properties)?, &self.indexes)
     }
 }
 
