@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{Failure, steps::cargo};
 
 /// Each crate with the crates it may name. Whatever these name in turn comes with them.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     (
         "custody",
         &[
@@ -22,8 +22,9 @@ const ARROWS: [(&str, &[&str]); 11] = [
             "custody-store",
         ],
     ),
-    ("custody-control", &["custody-kms"]),
-    ("custody-node", &["custody-engine"]),
+    ("custody-control", &["custody-http", "custody-kms"]),
+    ("custody-node", &["custody-engine", "custody-http"]),
+    ("custody-http", &[]),
     ("custody-engine", &["custody-filter", "custody-store"]),
     ("custody-filter", &[]),
     ("custody-store", &["custody-keyring", "custody-seal"]),

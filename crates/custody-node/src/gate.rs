@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use custody_engine::{Engine, EngineError};
+use custody_http::Peer;
 use futures::FutureExt;
 use tonic::{Code, Status};
 use tracing::Instrument;
@@ -20,7 +21,6 @@ use crate::{
     auth::{Authenticator, Caller, Denied},
     limits::LARGEST_REQUEST,
     metrics::Metrics,
-    server::Peer,
     service::{CALLS, InBand},
 };
 

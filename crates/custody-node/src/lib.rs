@@ -12,18 +12,14 @@ mod errors;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod gate;
-mod heard;
 mod limits;
 mod metrics;
 mod node;
 mod sealed;
-mod server;
 mod service;
-mod strangers;
 
 pub use auth::AuthError;
-pub use limits::{MAX_CONNECTIONS, connections};
+pub use custody_http::{MAX_CONNECTIONS, Tls, TlsError, connections};
 pub use metrics::MetricsError;
 pub use node::{Node, NodeError, NodeOptions};
 pub use sealed::serve_sealed;
-pub use server::{Tls, TlsError};

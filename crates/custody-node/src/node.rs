@@ -11,6 +11,7 @@ use axum::{
     routing::get,
 };
 use custody_engine::{Engine, EngineError};
+use custody_http::{Limits, MAX_CONNECTIONS, Peer, Tls};
 use milvus::proto::milvus::milvus_service_server::MilvusServiceServer;
 use zeroize::Zeroizing;
 
@@ -18,9 +19,8 @@ use crate::{
     auth::{AuthError, Authenticator},
     envelope,
     gate::{self, Gate},
-    limits::{LARGEST_ANSWER, LARGEST_REQUEST, MAX_CONNECTIONS},
+    limits::{LARGEST_ANSWER, LARGEST_REQUEST},
     metrics::{Metrics, MetricsError},
-    server::{self, Limits, Peer, Tls},
     service::{Service, rest},
 };
 
@@ -95,7 +95,7 @@ impl Node {
         let metrics = Arc::new(Metrics::new()?);
         let connections = metrics.connections.clone();
         let gate = Arc::new(Gate { engine, auth, metrics });
-        server::serve(listener, options.tls, router(gate), limits, Some(connections), shutdown).await?;
+        custody_http::serve(listener, options.tls, router(gate), limits, Some(connections), shutdown).await?;
         Ok(())
     }
 }

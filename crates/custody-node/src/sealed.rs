@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use custody_http::{Limits, Tls};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -16,7 +17,6 @@ use crate::{
     auth::Known,
     envelope::{self, is_rest},
     gate::is_grpc,
-    server::{self, Limits, Tls},
 };
 
 /// Answers "sealed" on a bound listener until `shutdown`: every gRPC call gets UNAVAILABLE and every HTTP path 503, REST
@@ -36,7 +36,7 @@ pub async fn serve_sealed(
     let known = Known::new(credentials).map_err(std::io::Error::other)?;
     let notice = Arc::new(Notice { reason, known });
     let router = Router::new().route("/healthz", get(|| async { "ok\n" })).fallback(sealed).with_state(notice);
-    server::serve(listener, tls, router, Limits { connections, ..Limits::default() }, None, shutdown).await
+    custody_http::serve(listener, tls, router, Limits { connections, ..Limits::default() }, None, shutdown).await
 }
 
 struct Notice {

@@ -1,4 +1,4 @@
-//! Connections: TCP and TLS, HTTP/1 and HTTP/2 on one port, and limits on all of them.
+//! From the listener to the router: who gets in, what is spoken, and when it ends.
 
 use std::{future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
@@ -26,8 +26,7 @@ use tokio_rustls::{
 use crate::{
     heard::Counted,
     limits::{
-        CONNECTION_WINDOW, LARGEST_HEAD, LAST_CALLS, MAX_CONNECTIONS, MOST_STREAMS, PATIENCE, PING_EVERY,
-        PING_PATIENCE, STREAM_WINDOW,
+        CONNECTION_WINDOW, LARGEST_HEAD, LAST_CALLS, Limits, MOST_STREAMS, PING_EVERY, PING_PATIENCE, STREAM_WINDOW,
     },
     strangers::{Standing, Strangers},
 };
@@ -81,44 +80,28 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// What a client may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Limits {
-    /// Connections at the same time. For a further one the oldest of those that are not known must go; if all are known,
-    /// it waits.
-    pub(crate) connections: usize,
-    /// How long a client may take for the TLS handshake, the first bytes, and the head of a request.
-    pub(crate) patience: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { connections: MAX_CONNECTIONS, patience: PATIENCE }
-    }
-}
-
 /// The client at the other end of a connection, for the handlers.
 #[derive(Clone, Debug)]
-pub(crate) struct Peer {
-    pub(crate) address: SocketAddr,
+pub struct Peer {
+    /// Where it comes from.
+    pub address: SocketAddr,
     standing: Arc<Standing>,
 }
 
 impl Peer {
     /// The client has shown a credential: its connection is not closed to make room for others.
-    pub(crate) fn is_known(&self) {
+    pub fn is_known(&self) {
         self.standing.leave_strangers();
     }
 
-    /// A client at an address, for tests that can't connect from there.
-    #[cfg(test)]
-    pub(crate) fn at(address: SocketAddr) -> Self {
+    /// A client at an address, without a connection: for tests of handlers, which can't connect from there.
+    pub fn at(address: SocketAddr) -> Self {
         Self { address, standing: Arc::new(Arc::new(Strangers::default()).admit()) }
     }
 }
 
-/// Serves a router until `shutdown`, then gives calls a little time to end.
-pub(crate) async fn serve(
+/// Serves a router until `shutdown`, then gives calls a little time to end. The gauge `connections` shows how many are open.
+pub async fn serve(
     listener: std::net::TcpListener,
     tls: Option<Tls>,
     router: Router,
