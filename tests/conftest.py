@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from helpers.aws import Customer, stand_in
+from helpers.control import Control
 from helpers.kms import LocalKms
 from helpers.node import Node
 from helpers.proxy import Proxy
@@ -20,6 +21,8 @@ def pytest_runtest_makereport(item, call):
     if report.when == "call" and report.failed:
         for node in getattr(item, "custody_nodes", []):
             report.sections.append((f"output of the node {node.cluster_id}", node.output()))
+        for control in getattr(item, "custody_controls", []):
+            report.sections.append(("output of the control plane", control.output()))
     return report
 
 
@@ -38,6 +41,28 @@ def make_node(request, tmp_path):
     for node in nodes:
         node.close_clients()
         node.kill()
+
+
+@pytest.fixture
+def make_control(request, tmp_path):
+    """Makes control planes; those still running when the test ends are killed."""
+    controls: list[Control] = []
+    request.node.custody_controls = controls
+
+    def make(name: str = "control", **more) -> Control:
+        control = Control(tmp_path / name, **more)
+        controls.append(control)
+        return control
+
+    yield make
+    for control in controls:
+        control.kill()
+
+
+@pytest.fixture
+def make_local_kms():
+    """The local KMS of a control plane."""
+    return lambda control: LocalKms(control.data_dir)
 
 
 @pytest.fixture

@@ -9,12 +9,14 @@ use serde_json::Value;
 use crate::{Failure, steps::cargo};
 
 /// Each crate with the crates it may name. Whatever these name in turn comes with them.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     (
         "custody",
         &[
+            "custody-control",
             "custody-engine",
             "custody-filter",
+            "custody-http",
             "custody-keyring",
             "custody-kms",
             "custody-node",
@@ -22,14 +24,15 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "custody-store",
         ],
     ),
-    ("custody-control", &["custody-http", "custody-kms"]),
-    ("custody-node", &["custody-engine", "custody-http"]),
+    ("custody-control", &["custody-kms", "custody-password"]),
+    ("custody-node", &["custody-engine", "custody-http", "custody-password"]),
     ("custody-http", &[]),
     ("custody-engine", &["custody-filter", "custody-store"]),
     ("custody-filter", &[]),
     ("custody-store", &["custody-keyring", "custody-seal"]),
     ("custody-keyring", &["custody-kms", "custody-seal"]),
     ("custody-kms", &[]),
+    ("custody-password", &[]),
     ("custody-seal", &[]),
     // What is shipped never names it.
     (
@@ -40,7 +43,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates of others that only some may name: (the name, or how it begins if it ends in a dash; who may name it).
-const ADAPTERS: [(&str, &[&str]); 7] = [
+const ADAPTERS: [(&str, &[&str]); 8] = [
+    ("sqlx", &["custody-control"]),
     ("aws-config", &["custody-kms"]),
     ("aws-sdk-", &["custody-kms"]),
     ("aws-smithy-", &["custody-kms"]),

@@ -1,10 +1,11 @@
-//! The project's chores: `cargo xtask test`, `cargo xtask arrows`, `cargo xtask campaign`,
+//! The project's chores: `cargo xtask test`, `cargo xtask arrows`, `cargo xtask campaign`, `cargo xtask queries`,
 //! `cargo xtask ci`.
 
 mod arrows;
 mod campaign;
 mod cloud;
 mod python;
+mod queries;
 mod steps;
 mod test;
 
@@ -33,6 +34,8 @@ enum Chore {
     Arrows,
     /// Run what takes too long for every change: fuzzing, ten thousand crashes, the long versions of the tests.
     Campaign(campaign::CampaignArgs),
+    /// Check the control plane's queries against its schema, and write down what builds without a database need.
+    Queries,
     /// What CI runs: formatting, clippy, every test.
     Ci,
 }
@@ -56,6 +59,7 @@ fn run(chore: &Chore, steps: &mut Steps) -> Result<(), Failure> {
         Chore::Test(args) => test::run(args, steps),
         Chore::Campaign(args) => campaign::run(args, steps),
         Chore::Arrows => steps.run("arrows between the crates", arrows::check),
+        Chore::Queries => queries::write(steps),
         Chore::Ci => {
             steps.command("formatting", cargo().args(["fmt", "--all", "--check"]))?;
             let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];

@@ -1,13 +1,26 @@
-//! The control plane: so far, what a customer sets up in AWS for a key of his own, and what is proven of it before the key may
-//! protect anything.
+//! The control plane: projects, the customer's keys, encrypted clusters, and who may do what with them.
 //!
 //! It never holds a zone key or a row of data. What a node is to trust comes from here, never from the bucket.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod access;
+pub mod alert;
+pub mod audit;
 pub mod cmek;
+mod control;
+mod db;
+mod hex;
+mod project;
 mod random;
+mod refusal;
 mod region;
+mod rest;
 
+pub use control::{Control, Options};
+pub use db::{Db, OpenError};
+pub use project::{Plan, Project};
 pub use random::NoRandomness;
+pub use refusal::{Kind, Refused};
 pub use region::{Region, UnknownRegion};
+pub use rest::router;

@@ -84,6 +84,12 @@ impl Region {
         REGIONS.iter().find(|region| region.id() == id).copied().ok_or_else(|| UnknownRegion(id.to_owned()))
     }
 
+    /// A provider's first region.
+    pub(crate) fn first(provider: Provider) -> Result<Self, UnknownRegion> {
+        let found = REGIONS.iter().find(|region| region.provider == provider).copied();
+        found.ok_or_else(|| UnknownRegion(provider.to_string()))
+    }
+
     /// The region that a provider calls by a name such as `us-west-2`.
     pub fn named(provider: Provider, name: &str) -> Result<Self, UnknownRegion> {
         let found = REGIONS.iter().find(|region| region.provider == provider && region.name == name);

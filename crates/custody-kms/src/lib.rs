@@ -32,7 +32,10 @@ mod secret;
 mod wire;
 
 pub use arn::{ArnError, KeyArn, LOCAL_ACCOUNT, LOCAL_REGION, Partition, RoleArn};
-pub use aws::{AwsKms, AwsOptions, AwsTimeouts, InsecureEndpoint, SessionName, SessionNameTooLong, configured_region};
+pub use aws::{
+    AwsKms, AwsOptions, AwsTimeouts, IdentityError, InsecureEndpoint, SessionName, SessionNameTooLong,
+    configured_region,
+};
 pub use context::{ContextId, ContextPurpose, EncryptionContext, InvalidContextId};
 pub use description::{KeyDescription, KeyState, KeyUsage};
 pub use error::{Action, Cause, KmsError, Outcome};

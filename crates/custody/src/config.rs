@@ -1,6 +1,12 @@
 //! Settings: defaults, then one TOML file, then `CUSTODY_*` variables, then flags.
 
-use std::{collections::BTreeMap, env::VarError, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    env::VarError,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::Args;
 use figment::{
@@ -32,7 +38,7 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
-    /// The address to listen on [default: 127.0.0.1:19530]
+    /// The address to listen on [default: 127.0.0.1:19530; of the control plane 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     listen: Option<SocketAddr>,
@@ -52,6 +58,22 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_key: Option<PathBuf>,
+    /// Whom customers' roles have to trust: the ARN of this service's own user or role [default: what AWS says]
+    #[arg(long, value_name = "ARN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal_arn: Option<String>,
+    /// How many keys a project may have [default: 20]
+    #[arg(long, value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_limit: Option<u32>,
+    /// How long a denial is tried again while a key is proven: AWS takes a while to spread a policy [default: 60s]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    validate_patience: Option<String>,
+    /// Places of this network that webhooks may lead to, with commas between them: 10.1.0.0/16:8080,hooks.corp.example
+    #[arg(long, value_name = "LIST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook_allow: Option<String>,
     /// Listen beyond loopback without TLS
     #[arg(long)]
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -81,7 +103,9 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) storage: Option<String>,
-    pub(crate) listen: SocketAddr,
+    /// Each command that listens has a default of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) listen: Option<SocketAddr>,
     #[serde(with = "humantime_serde")]
     pub(crate) key_check_interval: Duration,
     #[serde(with = "humantime_serde")]
@@ -90,6 +114,13 @@ pub(crate) struct Settings {
     pub(crate) tls_cert: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tls_key: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) principal_arn: Option<String>,
+    pub(crate) key_limit: u32,
+    #[serde(with = "humantime_serde")]
+    pub(crate) validate_patience: Duration,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) webhook_allow: Option<String>,
     pub(crate) insecure: bool,
     pub(crate) allow_swap: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,6 +136,18 @@ pub(crate) struct Settings {
     /// A token that opens the cluster besides its users. From a variable only.
     #[serde(skip)]
     pub(crate) api_key: Option<String>,
+    /// The password of the console's first user. From a variable only.
+    #[serde(skip)]
+    pub(crate) admin_password: Option<String>,
+    /// A file that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_password_file: Option<PathBuf>,
+    /// An API key of an owner. From a variable only.
+    #[serde(skip)]
+    pub(crate) admin_api_key: Option<String>,
+    /// A file that holds it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) admin_api_key_file: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -112,11 +155,15 @@ impl Default for Settings {
         Self {
             data_dir: "custody-data".into(),
             storage: None,
-            listen: SocketAddr::from(([127, 0, 0, 1], 19_530)),
+            listen: None,
             key_check_interval: Duration::from_mins(10),
             key_grace: Duration::from_hours(1),
             tls_cert: None,
             tls_key: None,
+            principal_arn: None,
+            key_limit: 20,
+            validate_patience: Duration::from_secs(60),
+            webhook_allow: None,
             insecure: false,
             allow_swap: false,
             kms_file: None,
@@ -126,6 +173,10 @@ impl Default for Settings {
             root_password: None,
             root_password_file: None,
             api_key: None,
+            admin_password: None,
+            admin_password_file: None,
+            admin_api_key: None,
+            admin_api_key_file: None,
         }
     }
 }
@@ -149,6 +200,8 @@ impl Settings {
     fn take_secrets(&mut self, read: impl Fn(&str) -> Result<String, VarError>) -> Result<(), Failure> {
         self.root_password = variable("CUSTODY_ROOT_PASSWORD", &read)?;
         self.api_key = variable("CUSTODY_API_KEY", &read)?;
+        self.admin_password = variable("CUSTODY_ADMIN_PASSWORD", &read)?;
+        self.admin_api_key = variable("CUSTODY_ADMIN_API_KEY", &read)?;
         Ok(())
     }
 
@@ -162,11 +215,13 @@ impl Settings {
         if self.tls_cert.is_some() != self.tls_key.is_some() {
             return Err("TLS needs both tls_cert and tls_key: one of them is missing".into());
         }
-        if !self.listen.ip().is_loopback() && self.tls_cert.is_none() && !self.insecure {
+        if let Some(listen) = self.listen.filter(|listen| !listen.ip().is_loopback())
+            && self.tls_cert.is_none()
+            && !self.insecure
+        {
             return Err(format!(
-                "listening on {} without TLS would show passwords and data to the network: give --tls-cert and --tls-key, \
-                 or say --insecure",
-                self.listen
+                "listening on {listen} without TLS would show passwords and data to the network: give --tls-cert and \
+                 --tls-key, or say --insecure"
             )
             .into());
         }
@@ -185,23 +240,38 @@ impl Settings {
 
     /// The password that `root` gets when a cluster is made, if one was given.
     pub(crate) fn root_password(&self) -> Result<Option<String>, Failure> {
-        match (&self.root_password, &self.root_password_file) {
-            (Some(_), Some(_)) => Err("both root_password and root_password_file are set: choose one".into()),
-            (Some(password), None) => Ok(Some(password.clone())),
-            (None, Some(file)) => {
-                let read = std::fs::read_to_string(file);
-                let text = read.map_err(|error| format!("root_password_file {}: {error}", file.display()))?;
-                Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
-            }
-            (None, None) => Ok(None),
+        secret("root_password", self.root_password.as_deref(), self.root_password_file.as_deref())
+    }
+
+    /// The password of the console's first user, if one was given.
+    pub(crate) fn admin_password(&self) -> Result<Option<String>, Failure> {
+        secret("admin_password", self.admin_password.as_deref(), self.admin_password_file.as_deref())
+    }
+
+    /// An API key of an owner, if one was given.
+    pub(crate) fn admin_api_key(&self) -> Result<Option<String>, Failure> {
+        secret("admin_api_key", self.admin_api_key.as_deref(), self.admin_api_key_file.as_deref())
+    }
+}
+
+/// A secret as it is, or the line that a file holds.
+fn secret(name: &str, value: Option<&str>, file: Option<&Path>) -> Result<Option<String>, Failure> {
+    match (value, file) {
+        (Some(_), Some(_)) => Err(format!("both {name} and {name}_file are set: choose one").into()),
+        (Some(value), None) => Ok(Some(value.to_owned())),
+        (None, Some(file)) => {
+            let read = std::fs::read_to_string(file);
+            let text = read.map_err(|error| format!("{name}_file {}: {error}", file.display()))?;
+            Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned()))
         }
+        (None, None) => Ok(None),
     }
 }
 
 /// The settings that are switches.
 const SWITCHES: [&str; 3] = ["insecure", "allow_swap", "log_json"];
 /// The settings that are text, or parsed from it.
-const TEXTS: [&str; 10] = [
+const TEXTS: [&str; 15] = [
     "data_dir",
     "storage",
     "listen",
@@ -212,16 +282,25 @@ const TEXTS: [&str; 10] = [
     "kms_file",
     "log",
     "root_password_file",
+    "principal_arn",
+    "validate_patience",
+    "webhook_allow",
+    "admin_password_file",
+    "admin_api_key_file",
 ];
+/// The settings that are numbers.
+const NUMBERS: [&str; 1] = ["key_limit"];
 
 /// The settings that variables give. A value is taken as the text that it is, so that a directory may be called `7`.
 fn variables(read: impl Fn(&str) -> Result<String, VarError>) -> Result<BTreeMap<&'static str, Value>, Failure> {
     let mut found = BTreeMap::new();
-    for name in SWITCHES.into_iter().chain(TEXTS) {
+    for name in SWITCHES.into_iter().chain(TEXTS).chain(NUMBERS) {
         let upper = format!("CUSTODY_{}", name.to_ascii_uppercase());
         let Some(text) = variable(&upper, &read)? else { continue };
         let value = if SWITCHES.contains(&name) {
             Value::from(text.parse::<bool>().map_err(|_| format!("{upper} must be true or false"))?)
+        } else if NUMBERS.contains(&name) {
+            Value::from(text.parse::<u32>().map_err(|_| format!("{upper} must be a whole number"))?)
         } else {
             Value::from(text)
         };
@@ -260,7 +339,7 @@ mod tests {
         assert!(refused(|s| s.key_check_interval = Duration::from_millis(10)).contains("1s"));
         assert!(refused(|s| s.key_grace = Duration::from_hours(25)).contains("24h"));
         assert!(refused(|s| s.tls_cert = Some("a".into())).contains("tls_key"));
-        assert!(refused(|s| s.listen = ([0, 0, 0, 0], 1).into()).contains("--insecure"));
+        assert!(refused(|s| s.listen = Some(([0, 0, 0, 0], 1).into())).contains("--insecure"));
         assert!(Settings::default().check().is_ok());
     }
 
@@ -272,11 +351,16 @@ mod tests {
             tls_key: Some("a".into()),
             kms_file: Some("a".into()),
             root_password_file: Some("a".into()),
+            listen: Some(([127, 0, 0, 1], 1).into()),
+            principal_arn: Some("a".into()),
+            webhook_allow: Some("a".into()),
+            admin_password_file: Some("a".into()),
+            admin_api_key_file: Some("a".into()),
             ..Settings::default()
         })
         .unwrap();
         for name in printed.as_object().unwrap().keys() {
-            assert!(SWITCHES.iter().chain(&TEXTS).any(|known| known == name), "{name} has no variable");
+            assert!(SWITCHES.iter().chain(&TEXTS).chain(&NUMBERS).any(|known| known == name), "{name} has no variable");
         }
     }
 
@@ -310,8 +394,13 @@ mod tests {
 
     #[test]
     fn printing_leaves_secrets_out() {
-        let settings =
-            Settings { root_password: Some("hush-1".into()), api_key: Some("hush-2".into()), ..Settings::default() };
+        let settings = Settings {
+            root_password: Some("hush-1".into()),
+            api_key: Some("hush-2".into()),
+            admin_password: Some("hush-3".into()),
+            admin_api_key: Some("hush-4".into()),
+            ..Settings::default()
+        };
         assert!(!toml::to_string(&settings).unwrap().contains("hush"));
     }
 }

@@ -1,5 +1,6 @@
 //! `custody`: the command line. It reads the settings, names the adapters, and wires the crates together.
 
+mod audit;
 mod config;
 mod demo;
 mod files;
@@ -11,6 +12,7 @@ mod node;
 mod panics;
 mod root_keys;
 mod sealed;
+mod serve;
 mod storage;
 
 use std::{alloc::System, process::ExitCode};
@@ -37,6 +39,8 @@ struct Cli {
 enum Command {
     /// The whole story on this machine, with no account anywhere: a key, an encrypted cluster, real data, a revocation.
     Demo(demo::DemoArgs),
+    /// The control plane: projects, customers' keys, who may do what.
+    Serve(serve::ServeArgs),
     /// Serve one cluster to Milvus clients.
     Node(node::NodeArgs),
     /// Keys of the local development KMS.
@@ -45,6 +49,8 @@ enum Command {
     Inspect(files::InspectArgs),
     /// Open and authenticate every file of a cluster.
     Verify(files::VerifyArgs),
+    /// The control plane's activity log.
+    Audit(audit::AuditArgs),
     /// Print the settings in force, secrets left out.
     Config {
         #[command(flatten)]
@@ -70,11 +76,17 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => runtime()?.block_on(demo::run(args)),
+        Command::Serve(args) => {
+            let settings = Settings::load(&args.flags)?;
+            logging::start(&settings)?;
+            runtime()?.block_on(serve::run(settings))
+        }
         Command::Node(args) => {
             let settings = Settings::load(&args.flags)?;
             logging::start(&settings)?;
             runtime()?.block_on(node::run(settings, &args))
         }
+        Command::Audit(args) => runtime()?.block_on(audit::run(args)),
         Command::Kms(args) => kms::run(&args),
         Command::Inspect(args) => files::inspect(&args),
         Command::Verify(args) => runtime()?.block_on(files::verify(args)),

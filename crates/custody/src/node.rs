@@ -1,6 +1,10 @@
 //! `custody node`: one cluster, served to Milvus clients.
 
-use std::{net::TcpListener, path::Path, sync::Arc};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
+    sync::Arc,
+};
 
 use clap::Args;
 use custody_engine::Engine;
@@ -20,6 +24,9 @@ use crate::{
     storage::Storage,
 };
 
+/// Where a node listens unless told otherwise.
+const ADDRESS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 19_530);
+
 /// `custody node`.
 #[derive(Args)]
 pub(crate) struct NodeArgs {
@@ -38,7 +45,7 @@ pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failu
     if connections < custody_node::MAX_CONNECTIONS {
         tracing::warn!(connections, "the limit on open files (ulimit -n) leaves room for few connections: raise it");
     }
-    let listener = handover::listener(settings.listen)?;
+    let listener = handover::listener(settings.listen.unwrap_or(ADDRESS))?;
     if let Some(reason) = handover::sealed_reason() {
         return sealed::serve(&settings, &args.keys, listener, &reason, connections).await;
     }

@@ -1,10 +1,19 @@
 //! Customer-managed keys: what a customer sets up, and what we prove of it before it is used.
 
+mod checks;
 mod field;
+mod keys;
+mod ledger;
 mod setup;
 mod shell;
+mod status;
 mod validate;
 
 pub use field::{FieldError, KeyName, Place, Principal, RoleName, clean};
+pub use keys::{Allow, Key, KeyChange, KeyUser, NewKey, Recovery, Typed};
+pub use ledger::{DbLedger, KmsCall};
 pub use setup::{Setup, SetupRequest};
+pub use status::KeyStatus;
 pub use validate::{Check, CheckName, Progress, Validation, validate};
+
+pub(crate) use keys::DEFAULT_GRACE;

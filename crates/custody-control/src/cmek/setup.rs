@@ -31,7 +31,7 @@ pub struct SetupRequest {
 }
 
 /// What a customer runs and pastes. Policies are JSON as text, to be put into a file as they are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Setup {
     /// Whom the role trusts: us. None where the provider knows no roles.

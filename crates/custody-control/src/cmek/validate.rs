@@ -16,7 +16,7 @@ const CONFIRM: Duration = Duration::from_secs(2);
 const BETWEEN: Duration = Duration::from_secs(5);
 
 /// A check, by the name that the API and the console give it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum CheckName {
     /// The role can be assumed with the project's external id.
@@ -32,7 +32,7 @@ pub enum CheckName {
 }
 
 /// What a check came to.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Check {
     /// Which one.
     pub name: CheckName,
@@ -69,7 +69,7 @@ impl Check {
 }
 
 /// All checks of a key.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Validation {
     /// Whether every check passed: only then may the key be added.
     pub valid: bool,

@@ -39,7 +39,7 @@ impl AwsConnector {
         Self { options, regions: Mutex::default() }
     }
 
-    async fn region(&self, region: &str) -> Result<SdkConfig, Failure> {
+    pub(super) async fn region(&self, region: &str) -> Result<SdkConfig, Failure> {
         let mut regions = self.regions.lock().await;
         if let Some(config) = regions.get(region) {
             return Ok(config.clone());
@@ -66,7 +66,7 @@ impl AwsConnector {
     }
 
     /// Our own credentials, asked for outside of any call so that their failure can't be taken for the key owner's.
-    async fn base(&self, config: &SdkConfig) -> Result<Credentials, Failure> {
+    pub(super) async fn base(&self, config: &SdkConfig) -> Result<Credentials, Failure> {
         let trouble = |text: String| Failure::new(FailureKind::Credentials, text);
         let provider = config.credentials_provider().ok_or_else(|| trouble("no provider of credentials".to_owned()))?;
         match tokio::time::timeout(self.options.timeouts.credentials, provider.provide_credentials()).await {

@@ -3,6 +3,7 @@
 mod connector;
 mod endpoint;
 mod failure;
+mod identity;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::aws::connector::AwsConnector;
 pub use crate::aws::endpoint::InsecureEndpoint;
 #[cfg(feature = "fuzzing")]
 pub(crate) use crate::aws::endpoint::is_secure;
+pub use crate::aws::identity::IdentityError;
 use crate::context::ContextId;
 use crate::error::KmsError;
 use crate::gate::Gate;

@@ -3,9 +3,6 @@
 //! Clients send their credential with every call. A password is checked with argon2id once and then known by a keyed hash
 //! under a key that exists in this process alone, so that nothing in memory or on disk tells the credential.
 
-mod passwords;
-mod throttle;
-
 use std::{
     collections::HashMap,
     sync::{
@@ -20,19 +17,14 @@ use aws_lc_rs::{constant_time, hmac, rand};
 use axum::http::HeaderValue;
 use base64::Engine as _;
 use custody_engine::{Engine, EngineError};
+use custody_password::{Tag, Throttle, hash as hash_password};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
-
-pub(crate) use passwords::{PasswordError, decode as decode_password, hash as hash_password};
-use throttle::Throttle;
 
 use crate::limits::{CHECKS_AT_ONCE, KNOWN, LONGEST, TURN};
 
 /// The user that exists from the start and may manage the others.
 pub(crate) const ROOT: &str = "root";
-
-/// A keyed hash; see [`Authenticator::tag`].
-type Tag = [u8; 32];
 
 /// Who a call comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -204,7 +196,7 @@ impl Authenticator {
         let throttle = Arc::clone(&self.throttle);
         // To its end, even if the client goes away: a check that is under way keeps its turn, and a wrong guess counts.
         let check = tokio::spawn(async move {
-            let right = passwords::verify(password, hash).await && exists;
+            let right = custody_password::verify(password, hash).await && exists;
             if right {
                 throttle.succeeded(&user_tag);
             } else {

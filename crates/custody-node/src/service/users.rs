@@ -1,6 +1,8 @@
 //! Users. Root and API keys manage them; everyone may change their own password.
 
+use base64::Engine as _;
 use custody_engine::EngineError;
+use custody_password::{PasswordError, hash as hash_password};
 use milvus::proto::{
     common::Status,
     milvus::{
@@ -8,10 +10,11 @@ use milvus::proto::{
         SelectUserRequest, SelectUserResponse, UpdateCredentialRequest, UserEntity, UserResult,
     },
 };
+use zeroize::Zeroizing;
 
 use super::{Adapter, Call};
 use crate::{
-    auth::{Caller, PasswordError, ROOT, decode_password, hash_password},
+    auth::{Caller, ROOT},
     errors::{Failure, MilvusCode},
 };
 
@@ -22,6 +25,13 @@ impl From<PasswordError> for Failure {
             _ => Self::invalid(error.to_string()),
         }
     }
+}
+
+/// A password as Milvus' requests carry it: base64 of the text.
+fn decode_password(wire: &str) -> Result<Zeroizing<String>, Failure> {
+    let bytes = base64::engine::general_purpose::STANDARD.decode(wire).ok();
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.map(Zeroizing::new).ok_or_else(|| Failure::invalid("invalid password: it must arrive as base64 of UTF-8 text"))
 }
 
 pub(super) async fn create(node: &Adapter, call: &Call, request: CreateCredentialRequest) -> Result<Status, Failure> {
@@ -101,5 +111,17 @@ fn refuse_description(description: Option<&str>) -> Result<(), Failure> {
     match description {
         Some(text) if !text.is_empty() => Err(Failure::unsupported("a user's description")),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_that_is_not_base64_of_text_is_refused() {
+        assert_eq!(*decode_password("c2VjcmV0").unwrap(), "secret");
+        assert!(decode_password("not base64!").is_err());
+        assert!(decode_password("//79").is_err());
     }
 }

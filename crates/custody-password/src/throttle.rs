@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::Tag;
+/// A keyed hash that stands for a user.
+pub type Tag = [u8; 32];
 
 /// Failures that cost nothing but the check itself: people mistype.
 const FREE: u32 = 3;
@@ -26,13 +27,13 @@ struct Failures {
 
 /// Failed sign-ins by user; users are known by a keyed hash of the name given, which need not exist.
 #[derive(Debug, Default)]
-pub(super) struct Throttle {
+pub struct Throttle {
     failures: Mutex<HashMap<Tag, Failures>>,
 }
 
 impl Throttle {
     /// Says how long the user must wait before the next attempt is looked at, if at all.
-    pub(super) fn admit(&self, user: &Tag, now: Instant) -> Result<(), Duration> {
+    pub fn admit(&self, user: &Tag, now: Instant) -> Result<(), Duration> {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         match failures.get(user) {
             Some(known) if known.next > now => Err(known.next - now),
@@ -41,7 +42,7 @@ impl Throttle {
     }
 
     /// Notes a failure.
-    pub(super) fn failed(&self, user: Tag, now: Instant) {
+    pub fn failed(&self, user: Tag, now: Instant) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= REMEMBERED
             && !failures.contains_key(&user)
@@ -59,7 +60,7 @@ impl Throttle {
     }
 
     /// Forgets the user's failures.
-    pub(super) fn succeeded(&self, user: &Tag) {
+    pub fn succeeded(&self, user: &Tag) {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner).remove(user);
     }
 }

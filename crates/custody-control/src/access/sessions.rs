@@ -1,0 +1,215 @@
+//! Signing in to the console, and staying signed in.
+
+use std::{
+    collections::hash_map::RandomState,
+    hash::BuildHasher,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::constant_time;
+use custody_password::{self as password, Tag, Throttle};
+use zeroize::Zeroizing;
+
+use super::{Caller, caller::grants_of};
+use crate::{
+    audit::{Deed, append},
+    db::{Db, millis, now},
+    random,
+    refusal::{Kind, Refused},
+};
+
+/// How long one stays signed in.
+const LASTS: Duration = Duration::from_hours(12);
+
+/// Somebody who has just signed in: what the browser is to keep.
+pub struct SignedIn {
+    /// The cookie.
+    pub cookie: Zeroizing<String>,
+    /// What every form carries besides.
+    pub csrf: String,
+    /// How long both count.
+    pub lasts: Duration,
+}
+
+/// Somebody who is signed in.
+#[derive(Clone, Debug)]
+pub struct Visitor {
+    /// Who, with the roles.
+    pub caller: Caller,
+    /// What a request that changes something has to carry.
+    csrf: String,
+}
+
+impl Visitor {
+    /// What forms are to carry.
+    pub fn csrf(&self) -> &str {
+        &self.csrf
+    }
+
+    /// Refuses a request that another site may have had the browser send.
+    pub fn must_have_meant(&self, csrf: Option<&str>) -> Result<(), Refused> {
+        let shown = csrf.unwrap_or_default().as_bytes();
+        if constant_time::verify_slices_are_equal(shown, self.csrf.as_bytes()).is_ok() {
+            return Ok(());
+        }
+        Err(Refused::new(Kind::Forbidden, "the request lacks the page's CSRF token: load the page again"))
+    }
+}
+
+/// Lets people in who know their password, and slows down who guesses.
+#[derive(Debug, Default)]
+pub(crate) struct Gatekeeper {
+    throttle: Throttle,
+    names: RandomState,
+    decoy: tokio::sync::OnceCell<String>,
+}
+
+impl Gatekeeper {
+    /// Signs a user in. The same refusal, after the same time, whether there is no such user or the password is wrong.
+    pub(crate) async fn sign_in(&self, db: &Db, name: &str, given: Zeroizing<String>) -> Result<SignedIn, Refused> {
+        let tag = self.tag(name);
+        self.throttle.admit(&tag, Instant::now()).map_err(|wait| {
+            let seconds = wait.as_secs() + 1;
+            Refused::new(Kind::TooMany, format!("too many failed sign-ins of this user: try again in {seconds} s"))
+        })?;
+        let found = sqlx::query!("SELECT id, password FROM users WHERE name = ?", name).fetch_optional(db.pool());
+        let (id, hash) = match found.await? {
+            Some(user) => (Some(user.id), user.password),
+            None => (None, self.decoy().await?),
+        };
+        let right = password::verify(given, hash).await;
+        let Some(id) = id.filter(|_| right) else {
+            self.throttle.failed(tag, Instant::now());
+            return Err(Refused::new(Kind::Unauthenticated, "wrong user name or password"));
+        };
+        self.throttle.succeeded(&tag);
+        open(db, &id).await
+    }
+
+    /// Compared when there is no such user, so that the time taken doesn't tell.
+    async fn decoy(&self) -> Result<String, Refused> {
+        let make = || async { Ok::<_, Refused>(password::hash(Zeroizing::new(random::digits()?)).await?) };
+        self.decoy.get_or_try_init(make).await.cloned()
+    }
+
+    /// Names are remembered by a hash under a key of this process alone.
+    fn tag(&self, name: &str) -> Tag {
+        let mut tag = Tag::default();
+        tag[..8].copy_from_slice(&self.names.hash_one(name).to_be_bytes());
+        tag
+    }
+}
+
+async fn open(db: &Db, user: &str) -> Result<SignedIn, Refused> {
+    let (cookie, csrf) = (random::key_digits()?, random::key_digits()?.to_string());
+    let (digest, now) = (random::digest(cookie.as_bytes()), now());
+    let end = now + millis(LASTS);
+    let mut change = db.change().await?;
+    sqlx::query!("DELETE FROM sessions WHERE expires_at <= ?", now).execute(&mut *change).await?;
+    sqlx::query!(
+        "INSERT INTO sessions (digest, user_id, csrf, created_at, expires_at) VALUES (?, ?, ?, ?, ?)",
+        digest,
+        user,
+        csrf,
+        now,
+        end
+    )
+    .execute(&mut *change)
+    .await?;
+    append(&mut change, Deed { project: None, actor: user, action: "user.signIn", subject: user, detail: "" }).await?;
+    change.commit().await?;
+    Ok(SignedIn { cookie, csrf, lasts: LASTS })
+}
+
+/// Who sends this cookie.
+pub(crate) async fn visitor(db: &Db, cookie: &str) -> Result<Visitor, Refused> {
+    let (digest, now) = (random::digest(cookie.as_bytes()), now());
+    let found = sqlx::query!("SELECT user_id, csrf FROM sessions WHERE digest = ? AND expires_at > ?", digest, now)
+        .fetch_optional(db.pool())
+        .await?;
+    let Some(found) = found else {
+        return Err(Refused::new(Kind::Unauthenticated, "you are not signed in, or not any more: sign in again"));
+    };
+    let grants = grants_of(db, &found.user_id).await?;
+    Ok(Visitor { caller: Caller::new(found.user_id, grants), csrf: found.csrf })
+}
+
+/// Ends a session.
+pub(crate) async fn sign_out(db: &Db, cookie: &str) -> Result<(), Refused> {
+    let digest = random::digest(cookie.as_bytes());
+    sqlx::query!("DELETE FROM sessions WHERE digest = ?", digest).execute(db.pool()).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        access::{Grant, Role, caller::tests::owner, users},
+        db::tests::fresh,
+    };
+
+    fn secret(text: &str) -> Zeroizing<String> {
+        Zeroizing::new(text.to_owned())
+    }
+
+    async fn with_a_user() -> (Db, tempfile::TempDir, String) {
+        let (db, directory) = fresh().await;
+        let grant = Grant::new(Role::ProjectReadOnly, None).unwrap();
+        let id = users::create(&db, &owner(), "ann", secret("correct horse"), grant).await.unwrap();
+        (db, directory, id)
+    }
+
+    #[tokio::test]
+    async fn who_knows_the_password_is_signed_in_until_signed_out() {
+        let (db, _directory, id) = with_a_user().await;
+        let gate = Gatekeeper::default();
+        let signed = gate.sign_in(&db, "ann", secret("correct horse")).await.unwrap();
+        let visitor_now = visitor(&db, &signed.cookie).await.unwrap();
+        assert_eq!(visitor_now.caller.id(), id);
+        assert!(visitor_now.must_have_meant(Some(&signed.csrf)).is_ok());
+        for forged in [None, Some(""), Some("x"), Some(signed.cookie.as_str())] {
+            assert_eq!(visitor_now.must_have_meant(forged).unwrap_err().kind, Kind::Forbidden);
+        }
+        sign_out(&db, &signed.cookie).await.unwrap();
+        assert_eq!(visitor(&db, &signed.cookie).await.unwrap_err().kind, Kind::Unauthenticated);
+    }
+
+    #[tokio::test]
+    async fn a_new_password_signs_out_everywhere() {
+        let (db, _directory, id) = with_a_user().await;
+        let gate = Gatekeeper::default();
+        let signed = gate.sign_in(&db, "ann", secret("correct horse")).await.unwrap();
+        let ann = visitor(&db, &signed.cookie).await.unwrap().caller;
+        let wrong = users::set_password(&db, &ann, &id, Some(secret("wrong horse")), secret("battery")).await;
+        assert_eq!(wrong.unwrap_err().kind, Kind::Invalid);
+        users::set_password(&db, &ann, &id, Some(secret("correct horse")), secret("battery")).await.unwrap();
+        assert!(visitor(&db, &signed.cookie).await.is_err());
+        assert!(gate.sign_in(&db, "ann", secret("battery")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn who_guesses_is_told_nothing_and_must_wait() {
+        let (db, _directory, _) = with_a_user().await;
+        let gate = Gatekeeper::default();
+        for name in ["ann", "nobody"] {
+            let mut last = None;
+            for _ in 0..5 {
+                last = gate.sign_in(&db, name, secret("guess-1")).await.err();
+                if last.as_ref().is_some_and(|refused| refused.kind == Kind::TooMany) {
+                    break;
+                }
+                assert_eq!(last.clone().unwrap().message, "wrong user name or password");
+            }
+            assert_eq!(last.unwrap().kind, Kind::TooMany, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_ends() {
+        let (db, _directory, _) = with_a_user().await;
+        let signed = Gatekeeper::default().sign_in(&db, "ann", secret("correct horse")).await.unwrap();
+        sqlx::query("UPDATE sessions SET expires_at = 1").execute(db.pool()).await.unwrap();
+        assert!(visitor(&db, &signed.cookie).await.is_err());
+    }
+}

@@ -1,0 +1,555 @@
+//! The keys of a project: added once proven, listed, changed, deleted when nothing lives under them any more.
+
+use std::time::Duration;
+
+use custody_kms::{ContextId, KeyArn, Partition, Provider, RoleArn, RootKeyRef};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    KeyName, KeyStatus, Place, Setup, SetupRequest, Validation, clean,
+    status::Finding,
+    validate::{self, Progress},
+};
+use crate::{
+    Control,
+    access::{Caller, Privilege},
+    audit::{Deed, append},
+    db::{Change, Db, millis, now},
+    project::{self, Project},
+    random,
+    refusal::{Kind, Refused, name},
+    region::Region,
+};
+
+/// The grace of new keys, if nobody says otherwise.
+pub(crate) const DEFAULT_GRACE: Duration = Duration::from_hours(1);
+/// The longest grace that a key may have (rule 10), in seconds.
+const LONGEST_GRACE: i64 = 24 * 3600;
+
+/// A key as it is typed in.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// `aws` or `local`.
+    pub provider: String,
+    /// Where it is, such as `aws-us-west-2`.
+    pub region_id: String,
+    /// Its ARN, its id, or an alias.
+    pub key_arn: String,
+    /// The role that may use it; of an AWS key.
+    pub role_arn: Option<String>,
+    /// What people call it; its id if they don't.
+    pub name: Option<String>,
+}
+
+/// What has been typed into the dialog so far.
+#[derive(Clone, Debug)]
+pub struct Typed {
+    /// `aws` or `local`.
+    pub provider: String,
+    /// Where the key is or will be; the provider's first region if it is left out.
+    pub region_id: Option<String>,
+    /// The name of the role that is to be made, or is extended.
+    pub role_name: Option<String>,
+    /// The key's ARN, once there is a key.
+    pub key_arn: Option<String>,
+}
+
+/// Whether a cluster opens again by itself when its key is back after a revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Recovery {
+    /// By itself.
+    Auto,
+    /// When somebody unseals it.
+    Manual,
+}
+
+/// What a key may protect: lists of cluster ids, or `*` for all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Allow {
+    /// Clusters that may be made under it.
+    pub clusters: Vec<String>,
+    /// Clusters whose databases may be made under it.
+    pub databases: Vec<String>,
+}
+
+/// A change of a key: what is given is changed.
+#[derive(Clone, Debug, Default)]
+pub struct KeyChange {
+    /// What people call it.
+    pub name: Option<String>,
+    /// How long its clusters go on without an answer of KMS, in seconds.
+    pub grace_seconds: Option<i64>,
+    /// Whether its clusters open again by themselves.
+    pub recovery: Option<Recovery>,
+    /// What it may protect.
+    pub allow: Option<Allow>,
+}
+
+/// Something that lives under a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyUser {
+    /// The cluster's id.
+    pub cluster_id: String,
+    /// Its name.
+    pub cluster_name: String,
+}
+
+/// A key of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Key {
+    /// Its id.
+    pub key_id: String,
+    /// What people call it.
+    pub name: String,
+    /// Who keeps it.
+    pub provider: String,
+    /// Its ARN.
+    pub key_arn: String,
+    /// Where it is.
+    pub region_id: String,
+    /// The role that may use it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub role_arn: Option<String>,
+    /// Whether it can be used.
+    pub status: KeyStatus,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When that was found out, in milliseconds since 1970.
+    pub last_checked_at: i64,
+    /// When it is looked at next.
+    pub next_check_at: i64,
+    /// How long its clusters go on without an answer of KMS, in seconds.
+    pub grace_seconds: i64,
+    /// Whether its clusters open again by themselves.
+    pub recovery: Recovery,
+    /// What it may protect.
+    pub allow: Allow,
+    /// Clusters that live under it, or have databases that do.
+    pub clusters: Vec<KeyUser>,
+    /// Backups that need it.
+    pub backups: Vec<String>,
+    #[serde(skip)]
+    pub(crate) project_id: String,
+}
+
+/// A key that is named as it should be; whether it works is another question.
+struct Named {
+    region: Region,
+    key: KeyName,
+    role: Option<RoleArn>,
+}
+
+impl Control {
+    /// What to set up for a key, with what has been typed so far.
+    pub async fn key_setup(&self, caller: &Caller, project: &str, typed: &Typed) -> Result<Setup, Refused> {
+        let project = self.key_project(caller, project).await?;
+        let typed_text = |text: &Option<String>| text.as_deref().map(clean).filter(|text| !text.is_empty());
+        let provider: Provider = clean(&typed.provider).parse()?;
+        if !Setup::has_roles(provider) {
+            return Ok(Setup::local());
+        }
+        let region = match typed_text(&typed.region_id) {
+            Some(id) => Region::parse(&id)?,
+            None => Region::first(provider)?,
+        };
+        if region.provider() != provider {
+            return Err(Refused::invalid(format!("region {region} is not one of provider {provider}")));
+        }
+        let key = match typed_text(&typed.key_arn) {
+            None => None,
+            Some(text) => {
+                let place = Place { partition: region.partition(), region: region.name(), account: None };
+                match KeyName::parse(&text, place)? {
+                    KeyName::Key(key) => Some(key),
+                    KeyName::Alias(_) => {
+                        return Err(Refused::invalid(
+                            "a policy names the key itself, and this is an alias: give the ARN of its key",
+                        ));
+                    }
+                }
+            }
+        };
+        let request =
+            SetupRequest { region, role_name: typed_text(&typed.role_name).map(|name| name.parse()).transpose()?, key };
+        let principal = self.options.principal.as_ref().ok_or_else(|| {
+            Refused::new(
+                Kind::Unavailable,
+                "it is not known whom a role has to trust: give this service AWS credentials, or set principal_arn",
+            )
+        })?;
+        let external_id = project.external_id.parse()?;
+        Ok(Setup::aws(&request, principal, &external_id)?)
+    }
+
+    /// Proves a key: each check with what it came to. Nothing is stored.
+    pub async fn validate_key(
+        &self,
+        caller: &Caller,
+        project: &str,
+        new: &NewKey,
+        progress: Progress<'_>,
+    ) -> Result<Validation, Refused> {
+        let project = self.key_project(caller, project).await?;
+        let key = self.reference(&project, new).await?;
+        self.prove(&project, &key, progress).await
+    }
+
+    /// Adds a key once it is proven; returns its id.
+    pub async fn add_key(&self, caller: &Caller, project: &str, new: &NewKey) -> Result<String, Refused> {
+        let project = self.key_project(caller, project).await?;
+        let label = new.name.as_deref().map(|text| name("a key's name", text)).transpose()?;
+        let key = self.reference(&project, new).await?;
+        let region = Region::parse(&clean(&new.region_id))?;
+        // Before KMS is asked at all; and once more when it is stored.
+        let mut look = self.db.change().await?;
+        self.room(&mut look, &project, key.key_arn()).await?;
+        look.rollback().await?;
+        let found = self.prove(&project, &key, &|_, _| {}).await?;
+        if !found.valid {
+            return Err(Refused::invalid(format!("the key was not added: {}", failures(&found))));
+        }
+        self.store(caller, &project, region, &key, label).await
+    }
+
+    /// The keys of a project.
+    pub async fn keys(&self, caller: &Caller, project: &str) -> Result<Vec<Key>, Refused> {
+        project::get(&self.db, caller, project, Privilege::SeeKeys).await?;
+        let ids = sqlx::query_scalar!("SELECT id FROM keys WHERE project_id = ? ORDER BY created_at, id", project);
+        let mut keys = Vec::new();
+        for id in ids.fetch_all(self.db.pool()).await? {
+            // One that was deleted meanwhile is no key any more.
+            keys.extend(get(&self.db, &id).await?);
+        }
+        Ok(keys)
+    }
+
+    /// A key of a project.
+    pub async fn key(&self, caller: &Caller, project: &str, id: &str) -> Result<Key, Refused> {
+        self.key_for(caller, project, id, Privilege::SeeKeys).await
+    }
+
+    /// Changes what its owner decides about a key.
+    pub async fn change_key(
+        &self,
+        caller: &Caller,
+        project: &str,
+        id: &str,
+        wanted: KeyChange,
+    ) -> Result<Key, Refused> {
+        let mut key = self.key_for(caller, project, id, Privilege::ManageKeys).await?;
+        let mut said = Vec::new();
+        if let Some(text) = &wanted.name {
+            key.name = name("a key's name", text)?;
+            said.push("name".to_owned());
+        }
+        if let Some(grace) = wanted.grace_seconds {
+            if !(0..=LONGEST_GRACE).contains(&grace) {
+                return Err(Refused::invalid("a key's grace is 0s to 24h: a revocation must not be outwaited"));
+            }
+            key.grace_seconds = grace;
+            said.push(format!("grace {grace}s"));
+        }
+        if let Some(recovery) = wanted.recovery {
+            key.recovery = recovery;
+            said.push(format!("recovery {}", recovery.as_str()));
+        }
+        if let Some(allow) = wanted.allow {
+            self.check_allow(project, &allow).await?;
+            key.allow = allow;
+            said.push("allow".to_owned());
+        }
+        let (clusters, databases) = (json(&key.allow.clusters)?, json(&key.allow.databases)?);
+        let recovery = key.recovery.as_str();
+        let mut change = self.db.change().await?;
+        sqlx::query!(
+            "UPDATE keys SET name = ?, grace_seconds = ?, recovery = ?, allow_clusters = ?, allow_databases = ?
+             WHERE id = ?",
+            key.name,
+            key.grace_seconds,
+            recovery,
+            clusters,
+            databases,
+            id
+        )
+        .execute(&mut *change)
+        .await?;
+        append(&mut change, Deed::by(caller, project, "key.change", id).saying(&said.join(", "))).await?;
+        change.commit().await?;
+        Ok(key)
+    }
+
+    /// Deletes a key that nothing lives under. The key in KMS is its owner's and stays.
+    pub async fn delete_key(&self, caller: &Caller, project: &str, id: &str) -> Result<(), Refused> {
+        self.key_for(caller, project, id, Privilege::ManageKeys).await?;
+        let mut change = self.db.change().await?;
+        let users = users(&mut change, id).await?;
+        if !users.is_empty() {
+            let names: Vec<String> =
+                users.iter().map(|user| format!("{} ({})", user.cluster_name, user.cluster_id)).collect();
+            return Err(Refused::conflict(format!(
+                "the key is in use and can't be deleted: clusters {}. Drop them first",
+                names.join(", ")
+            )));
+        }
+        sqlx::query!("DELETE FROM keys WHERE id = ?", id).execute(&mut *change).await?;
+        append(&mut change, Deed::by(caller, project, "key.delete", id)).await?;
+        Ok(change.commit().await?)
+    }
+
+    /// The newest calls to KMS about a key.
+    pub async fn key_ledger(
+        &self,
+        caller: &Caller,
+        project: &str,
+        id: &str,
+        limit: i64,
+    ) -> Result<Vec<super::KmsCall>, Refused> {
+        let key = self.key_for(caller, project, id, Privilege::SeeKeys).await?;
+        self.ledger.written().await;
+        let reference = self.stored_reference(&key).await?;
+        super::ledger::list(&self.db, reference.key_arn(), reference.role_arn(), limit).await
+    }
+
+    /// The roles by which keys of the project are reached.
+    pub async fn key_roles(&self, caller: &Caller, project: &str) -> Result<Vec<String>, Refused> {
+        project::get(&self.db, caller, project, Privilege::SeeKeys).await?;
+        let roles = sqlx::query_scalar!(
+            r#"SELECT DISTINCT role_arn AS "role!" FROM keys WHERE project_id = ? AND role_arn IS NOT NULL ORDER BY 1"#,
+            project
+        );
+        Ok(roles.fetch_all(self.db.pool()).await?)
+    }
+
+    /// A key of a project, for a caller with a privilege there.
+    pub(crate) async fn key_for(
+        &self,
+        caller: &Caller,
+        project: &str,
+        id: &str,
+        privilege: Privilege,
+    ) -> Result<Key, Refused> {
+        project::get(&self.db, caller, project, privilege).await?;
+        let key = get(&self.db, id).await?.filter(|key| key.project_id == project);
+        key.ok_or_else(|| Refused::not_found("key", id))
+    }
+
+    /// How KMS is asked for a stored key.
+    pub(crate) async fn stored_reference(&self, key: &Key) -> Result<RootKeyRef, Refused> {
+        let project = project::known(&self.db, &key.project_id).await?;
+        let role = key.role_arn.as_deref();
+        let external_id = role.map(|_| project.external_id.as_str());
+        Ok(RootKeyRef::parse(&key.provider, &key.key_arn, role, external_id)?)
+    }
+
+    /// A project in which the caller may manage keys, and whose plan offers them.
+    async fn key_project(&self, caller: &Caller, project: &str) -> Result<Project, Refused> {
+        let project = project::get(&self.db, caller, project, Privilege::ManageKeys).await?;
+        project.plan.must_offer_cmek()?;
+        Ok(project)
+    }
+
+    /// From what was typed to the key itself.
+    async fn reference(&self, project: &Project, new: &NewKey) -> Result<RootKeyRef, Refused> {
+        let Named { region, key, role } = self.named(new)?;
+        let external_id = match &role {
+            Some(_) => Some(project.external_id.parse()?),
+            None => None,
+        };
+        let arn = match key {
+            KeyName::Key(arn) => arn,
+            KeyName::Alias(alias) => {
+                return Err(Refused::invalid(format!("{alias} is an alias: give the ARN of its key")));
+            }
+        };
+        Ok(RootKeyRef::new(region.provider(), arn, role, external_id)?)
+    }
+
+    fn named(&self, new: &NewKey) -> Result<Named, Refused> {
+        let provider: Provider = clean(&new.provider).parse()?;
+        let region = Region::parse(&clean(&new.region_id))?;
+        if region.provider() != provider {
+            return Err(Refused::invalid(format!("region {region} is not one of provider {provider}")));
+        }
+        if provider == Provider::Local && !self.options.local_keys {
+            return Err(Refused::invalid(
+                "keys of the local development KMS are off: they are for a control plane that listens on this machine alone",
+            ));
+        }
+        let role = new.role_arn.as_deref().map(clean).filter(|text| !text.is_empty());
+        let role: Option<RoleArn> = role.as_deref().map(str::parse).transpose()?;
+        if role.is_none() && provider == Provider::Aws {
+            return Err(Refused::invalid("roleArn is missing: an AWS key is reached by assuming a role of its owner"));
+        }
+        if role.as_ref().is_some_and(|role| role.partition() != region.partition()) {
+            return Err(Refused::invalid(format!("the role is of another AWS partition than region {region}")));
+        }
+        let account = role.as_ref().map(|role| role.as_str().split(':').nth(4).unwrap_or_default().to_owned());
+        let local = (region.partition() == Partition::Custody).then(|| custody_kms::LOCAL_ACCOUNT.to_owned());
+        let place = Place {
+            partition: region.partition(),
+            region: region.name(),
+            account: account.as_deref().or(local.as_deref()),
+        };
+        let key = KeyName::parse(&new.key_arn, place)?;
+        Ok(Named { region, key, role })
+    }
+
+    async fn prove(&self, project: &Project, key: &RootKeyRef, progress: Progress<'_>) -> Result<Validation, Refused> {
+        let id: ContextId = project.project_id.parse().map_err(Refused::internal)?;
+        Ok(validate::validate(&*self.kms, key, &id, self.options.patience, progress).await?)
+    }
+
+    /// Refuses a key that the project has already, and one too many.
+    async fn room(&self, change: &mut Change, project: &Project, key: &KeyArn) -> Result<(), Refused> {
+        let arn = key.as_str();
+        let known =
+            sqlx::query_scalar!("SELECT id FROM keys WHERE project_id = ? AND arn = ?", project.project_id, arn);
+        if let Some(id) = known.fetch_optional(&mut **change).await? {
+            return Err(Refused::conflict(format!("the project has this key already, as {id}")));
+        }
+        let local = sqlx::query_scalar!("SELECT count(*) FROM keys WHERE provider = 'local' AND arn = ?", arn);
+        if local.fetch_one(&mut **change).await? > 0 {
+            return Err(Refused::conflict("another project has this development key: make one for this project"));
+        }
+        let count = sqlx::query_scalar!("SELECT count(*) FROM keys WHERE project_id = ?", project.project_id);
+        let (count, limit) = (count.fetch_one(&mut **change).await?, self.options.key_limit);
+        if count >= limit {
+            return Err(Refused::conflict(format!(
+                "the project has {count} keys, and a project may have {limit}: delete one that nothing uses"
+            )));
+        }
+        Ok(())
+    }
+
+    async fn store(
+        &self,
+        caller: &Caller,
+        project: &Project,
+        region: Region,
+        key: &RootKeyRef,
+        label: Option<String>,
+    ) -> Result<String, Refused> {
+        let mut change = self.db.change().await?;
+        self.room(&mut change, project, key.key_arn()).await?;
+        let (id, now) = (random::id("cmek")?, now());
+        let label = label.unwrap_or_else(|| key.key_arn().id().to_owned());
+        let (provider, arn, region) = (key.provider().as_str(), key.key_arn().as_str(), region.id());
+        let role = key.role_arn().map(RoleArn::as_str);
+        let status = Finding::available().status.as_str();
+        let next = now + millis(self.options.check_interval);
+        let grace = i64::try_from(self.options.default_grace.as_secs()).unwrap_or(LONGEST_GRACE);
+        sqlx::query!(
+            "INSERT INTO keys (id, project_id, name, provider, arn, region_id, role_arn, status, checked_at, next_check_at,
+                               grace_seconds, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            id,
+            project.project_id,
+            label,
+            provider,
+            arn,
+            region,
+            role,
+            status,
+            now,
+            next,
+            grace,
+            now
+        )
+        .execute(&mut *change)
+        .await?;
+        sqlx::query!("INSERT INTO key_statuses (key_id, at, status) VALUES (?, ?, ?)", id, now, status)
+            .execute(&mut *change)
+            .await?;
+        append(&mut change, Deed::by(caller, &project.project_id, "key.add", &id).saying(arn)).await?;
+        change.commit().await?;
+        Ok(id)
+    }
+
+    async fn check_allow(&self, project: &str, allow: &Allow) -> Result<(), Refused> {
+        for id in allow.clusters.iter().chain(&allow.databases).filter(|id| *id != "*") {
+            let known =
+                sqlx::query_scalar!("SELECT count(*) FROM clusters WHERE id = ? AND project_id = ?", id, project);
+            if known.fetch_one(self.db.pool()).await? == 0 {
+                return Err(Refused::invalid(format!(
+                    "allow names {id:?}, which is no cluster of this project; * is all"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Recovery {
+    /// As it stands in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Manual => "manual",
+        }
+    }
+}
+
+/// Every check that failed, with what it says.
+fn failures(found: &Validation) -> String {
+    let failed = found.checks.iter().filter(|check| !check.ok && !check.skipped);
+    let said: Vec<&str> = failed.filter_map(|check| check.message.as_deref()).collect();
+    said.join("; ")
+}
+
+/// A stored key, whoever asks.
+pub(crate) async fn get(db: &Db, id: &str) -> Result<Option<Key>, Refused> {
+    let row = sqlx::query!(
+        "SELECT id, project_id, name, provider, arn, region_id, role_arn, status, reason, checked_at, next_check_at,
+                grace_seconds, recovery, allow_clusters, allow_databases
+         FROM keys WHERE id = ?",
+        id
+    );
+    let Some(row) = row.fetch_optional(db.pool()).await? else { return Ok(None) };
+    let mut connection = db.pool().acquire().await?;
+    Ok(Some(Key {
+        clusters: users_on(&mut connection, &row.id).await?,
+        key_id: row.id,
+        name: row.name,
+        provider: row.provider,
+        key_arn: row.arn,
+        region_id: row.region_id,
+        role_arn: row.role_arn,
+        status: KeyStatus::stored(&row.status)?,
+        reason: row.reason,
+        last_checked_at: row.checked_at,
+        next_check_at: row.next_check_at,
+        grace_seconds: row.grace_seconds,
+        recovery: if row.recovery == "manual" { Recovery::Manual } else { Recovery::Auto },
+        allow: Allow { clusters: list(&row.allow_clusters)?, databases: list(&row.allow_databases)? },
+        backups: Vec::new(),
+        project_id: row.project_id,
+    }))
+}
+
+/// What lives under a key.
+async fn users(change: &mut Change, key: &str) -> Result<Vec<KeyUser>, Refused> {
+    users_on(change, key).await
+}
+
+async fn users_on(connection: &mut sqlx::SqliteConnection, key: &str) -> Result<Vec<KeyUser>, Refused> {
+    let users = sqlx::query_as!(
+        KeyUser,
+        "SELECT id AS cluster_id, name AS cluster_name FROM clusters
+         WHERE key_id = ?1 OR id IN (SELECT cluster_id FROM cluster_keys WHERE key_id = ?1) ORDER BY name",
+        key
+    );
+    Ok(users.fetch_all(connection).await?)
+}
+
+fn json(list: &[String]) -> Result<String, Refused> {
+    serde_json::to_string(list).map_err(Refused::internal)
+}
+
+fn list(text: &str) -> Result<Vec<String>, Refused> {
+    serde_json::from_str(text).map_err(Refused::internal)
+}

@@ -1,0 +1,208 @@
+//! The control plane as a whole: what all its services share.
+
+use std::{sync::Arc, time::Duration};
+
+use custody_kms::RootKms;
+use zeroize::Zeroizing;
+
+use crate::{
+    access::Privilege,
+    access::{
+        self, AdminCredentials, ApiKeyInfo, Caller, FirstCredentials, Gatekeeper, Grant, NewApiKey, SignedIn, UserInfo,
+        Visitor,
+    },
+    alert::Allowed,
+    audit::{self, Activity},
+    cmek::{DEFAULT_GRACE, DbLedger, Principal},
+    db::Db,
+    project::{self, Plan, Project},
+    refusal::Refused,
+};
+
+/// What the operator decides.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How often each key is checked.
+    pub check_interval: Duration,
+    /// The grace of new keys.
+    pub default_grace: Duration,
+    /// How many keys a project may have.
+    pub key_limit: i64,
+    /// For how long a denial is tried again while a key is proven: IAM is eventually consistent.
+    pub patience: Duration,
+    /// Whether keys of the local development KMS may be used.
+    pub local_keys: bool,
+    /// Whether the control plane is reached through TLS.
+    pub tls: bool,
+    /// Where webhooks may lead besides the open internet.
+    pub webhooks: Allowed,
+    /// Whom roles trust: us. Without it, no AWS key can be set up.
+    pub principal: Option<Principal>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            check_interval: Duration::from_mins(10),
+            default_grace: DEFAULT_GRACE,
+            key_limit: 20,
+            patience: Duration::from_mins(1),
+            local_keys: true,
+            tls: false,
+            webhooks: Allowed::default(),
+            principal: None,
+        }
+    }
+}
+
+/// The control plane. Every call says who asks, and is refused what that caller may not do.
+pub struct Control {
+    pub(crate) db: Db,
+    pub(crate) kms: Arc<dyn RootKms>,
+    pub(crate) ledger: DbLedger,
+    pub(crate) options: Options,
+    gatekeeper: Gatekeeper,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// A control plane over its database. `kms` records its calls in `ledger`.
+    pub fn new(db: Db, kms: Arc<dyn RootKms>, ledger: DbLedger, options: Options) -> Self {
+        Self { db, kms, ledger, options, gatekeeper: Gatekeeper::default() }
+    }
+
+    /// Whether requests come in through TLS.
+    pub fn has_tls(&self) -> bool {
+        self.options.tls
+    }
+
+    /// Whether the database answers.
+    pub async fn ready(&self) -> Result<(), Refused> {
+        sqlx::query_scalar!("SELECT count(*) FROM projects").fetch_one(self.db.pool()).await?;
+        Ok(())
+    }
+
+    /// Writes down what is still to be written, and closes the database.
+    pub async fn close(&self) {
+        self.ledger.written().await;
+        self.db.close().await;
+    }
+
+    /// Makes the first credentials where there are none, and takes over those that the operator gives.
+    pub async fn bootstrap(&self, given: AdminCredentials) -> Result<FirstCredentials, Refused> {
+        access::bootstrap(&self.db, given).await
+    }
+
+    /// Who shows this API key.
+    pub async fn caller(&self, api_key: &str) -> Result<Caller, Refused> {
+        access::api_keys::check(&self.db, api_key).await
+    }
+
+    /// Who sends this cookie.
+    pub async fn visitor(&self, cookie: &str) -> Result<Visitor, Refused> {
+        access::sessions::visitor(&self.db, cookie).await
+    }
+
+    /// Signs a user in to the console.
+    pub async fn sign_in(&self, name: &str, password: Zeroizing<String>) -> Result<SignedIn, Refused> {
+        self.gatekeeper.sign_in(&self.db, name, password).await
+    }
+
+    /// Signs a user out.
+    pub async fn sign_out(&self, cookie: &str) -> Result<(), Refused> {
+        access::sessions::sign_out(&self.db, cookie).await
+    }
+
+    /// Makes a user; returns the id.
+    pub async fn create_user(
+        &self,
+        caller: &Caller,
+        name: &str,
+        password: Zeroizing<String>,
+        grant: Grant,
+    ) -> Result<String, Refused> {
+        access::users::create(&self.db, caller, name, password, grant).await
+    }
+
+    /// All users.
+    pub async fn users(&self, caller: &Caller) -> Result<Vec<UserInfo>, Refused> {
+        access::users::list(&self.db, caller).await
+    }
+
+    /// Deletes a user.
+    pub async fn delete_user(&self, caller: &Caller, id: &str) -> Result<(), Refused> {
+        access::users::delete(&self.db, caller, id).await
+    }
+
+    /// Sets a user's password.
+    pub async fn set_password(
+        &self,
+        caller: &Caller,
+        id: &str,
+        old: Option<Zeroizing<String>>,
+        new: Zeroizing<String>,
+    ) -> Result<(), Refused> {
+        access::users::set_password(&self.db, caller, id, old, new).await
+    }
+
+    /// Makes an API key; returns its id and the key, which can't be had again.
+    pub async fn create_api_key(
+        &self,
+        caller: &Caller,
+        new: NewApiKey,
+    ) -> Result<(String, Zeroizing<String>), Refused> {
+        access::api_keys::create(&self.db, caller, new).await
+    }
+
+    /// All API keys.
+    pub async fn api_keys(&self, caller: &Caller) -> Result<Vec<ApiKeyInfo>, Refused> {
+        access::api_keys::list(&self.db, caller).await
+    }
+
+    /// Deletes an API key.
+    pub async fn delete_api_key(&self, caller: &Caller, id: &str) -> Result<(), Refused> {
+        access::api_keys::delete(&self.db, caller, id).await
+    }
+
+    /// Makes a project; returns its id.
+    pub async fn create_project(&self, caller: &Caller, name: &str, plan: Plan) -> Result<String, Refused> {
+        project::create(&self.db, caller, name, plan).await
+    }
+
+    /// The projects that the caller may see.
+    pub async fn projects(&self, caller: &Caller) -> Result<Vec<Project>, Refused> {
+        project::list(&self.db, caller).await
+    }
+
+    /// A project.
+    pub async fn project(&self, caller: &Caller, id: &str) -> Result<Project, Refused> {
+        project::get(&self.db, caller, id, Privilege::SeeProject).await
+    }
+
+    /// Changes a project's plan.
+    pub async fn set_plan(&self, caller: &Caller, id: &str, plan: Plan) -> Result<(), Refused> {
+        project::set_plan(&self.db, caller, id, plan).await
+    }
+
+    /// Deletes an empty project.
+    pub async fn delete_project(&self, caller: &Caller, id: &str) -> Result<(), Refused> {
+        project::delete(&self.db, caller, id).await
+    }
+
+    /// The newest activities of a project that are older than `before`, newest first.
+    pub async fn activities(
+        &self,
+        caller: &Caller,
+        project: &str,
+        before: i64,
+        limit: i64,
+    ) -> Result<Vec<Activity>, Refused> {
+        project::get(&self.db, caller, project, Privilege::SeeProject).await?;
+        audit::list(&self.db, project, before, limit).await
+    }
+}

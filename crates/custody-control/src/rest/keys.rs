@@ -1,0 +1,303 @@
+//! Customer-managed keys: what to set up, the proof, and the keys of a project.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    answer::{Data, Error, data},
+    body::{Body, Ids, Parameters},
+    who::Who,
+};
+use crate::{
+    Control, Refused,
+    cmek::{Allow, Key, KeyChange, KmsCall, NewKey, Recovery, Setup, Typed, Validation},
+};
+
+pub(super) fn router() -> OpenApiRouter<Arc<Control>> {
+    OpenApiRouter::new()
+        .routes(routes!(setup))
+        .routes(routes!(roles))
+        .routes(routes!(validate))
+        .routes(routes!(add, list))
+        .routes(routes!(describe, change, delete))
+        .routes(routes!(check))
+        .routes(routes!(ledger))
+}
+
+/// What has been typed so far.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct SoFar {
+    /// `aws` or `local`.
+    provider: String,
+    /// Where the key is or will be; the provider's first region if it is left out.
+    region_id: Option<String>,
+    /// The name of the role that is to be made, or is extended.
+    role_name: Option<String>,
+    /// The key's ARN, once there is a key.
+    key_arn: Option<String>,
+}
+
+/// The documents and commands of the dialog, with what has been typed so far.
+#[utoipa::path(
+    get,
+    path = "/v2/projects/{projectId}/cmek/setup",
+    tag = "cmek",
+    params(("projectId" = String, Path), SoFar),
+    responses((status = 200, body = Data<Setup>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn setup(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids(project): Ids<String>,
+    Parameters(typed): Parameters<SoFar>,
+) -> Result<Json<Data<Setup>>, Refused> {
+    let typed = Typed {
+        provider: typed.provider,
+        region_id: typed.region_id,
+        role_name: typed.role_name,
+        key_arn: typed.key_arn,
+    };
+    Ok(data(control.key_setup(&caller, &project, &typed).await?))
+}
+
+/// The roles that keys of the project are reached by.
+#[utoipa::path(
+    get,
+    path = "/v2/projects/{projectId}/cmek/roles",
+    tag = "cmek",
+    params(("projectId" = String, Path)),
+    responses((status = 200, body = Data<Vec<String>>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn roles(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids(project): Ids<String>,
+) -> Result<Json<Data<Vec<String>>>, Refused> {
+    Ok(data(control.key_roles(&caller, &project).await?))
+}
+
+/// A key as it is typed in.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Given {
+    /// `aws` or `local`.
+    provider: String,
+    /// Where the key is, such as `aws-us-west-2`.
+    region_id: String,
+    /// The key's ARN, its id, or an alias of it.
+    key_arn: String,
+    /// The role that may use it; of an AWS key.
+    role_arn: Option<String>,
+    /// What people call it.
+    name: Option<String>,
+}
+
+impl From<Given> for NewKey {
+    fn from(given: Given) -> Self {
+        let Given { provider, region_id, key_arn, role_arn, name } = given;
+        Self { provider, region_id, key_arn, role_arn, name }
+    }
+}
+
+/// Proves a key: each check by itself, with its mend. Nothing is stored. While something is denied, it is tried again for a
+/// minute: AWS takes a while to spread a change of a policy.
+#[utoipa::path(
+    post,
+    path = "/v2/projects/{projectId}/cmek/keys/validate",
+    tag = "cmek",
+    params(("projectId" = String, Path)),
+    request_body = Given,
+    responses((status = 200, body = Data<Validation>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn validate(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids(project): Ids<String>,
+    Body(given): Body<Given>,
+) -> Result<Json<Data<Validation>>, Refused> {
+    Ok(data(control.validate_key(&caller, &project, &given.into(), &|_, _| {}).await?))
+}
+
+/// The id of a new key.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Added {
+    key_id: String,
+}
+
+/// Adds a key; refused unless every check passes.
+#[utoipa::path(
+    post,
+    path = "/v2/projects/{projectId}/cmek/keys",
+    tag = "cmek",
+    params(("projectId" = String, Path)),
+    request_body = Given,
+    responses((status = 200, body = Data<Added>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error), (status = 409, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn add(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids(project): Ids<String>,
+    Body(given): Body<Given>,
+) -> Result<Json<Data<Added>>, Refused> {
+    Ok(data(Added { key_id: control.add_key(&caller, &project, &given.into()).await? }))
+}
+
+/// The keys of a project.
+#[derive(Serialize, ToSchema)]
+struct Listed {
+    keys: Vec<Key>,
+}
+
+/// The keys of a project.
+#[utoipa::path(
+    get,
+    path = "/v2/projects/{projectId}/cmek/keys",
+    tag = "cmek",
+    params(("projectId" = String, Path)),
+    responses((status = 200, body = Data<Listed>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn list(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids(project): Ids<String>,
+) -> Result<Json<Data<Listed>>, Refused> {
+    Ok(data(Listed { keys: control.keys(&caller, &project).await? }))
+}
+
+/// A key.
+#[utoipa::path(
+    get,
+    path = "/v2/projects/{projectId}/cmek/keys/{keyId}",
+    tag = "cmek",
+    params(("projectId" = String, Path), ("keyId" = String, Path)),
+    responses((status = 200, body = Data<Key>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn describe(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids((project, key)): Ids<(String, String)>,
+) -> Result<Json<Data<Key>>, Refused> {
+    Ok(data(control.key(&caller, &project, &key).await?))
+}
+
+/// Looks at a key now; answers with what was found.
+#[utoipa::path(
+    post,
+    path = "/v2/projects/{projectId}/cmek/keys/{keyId}/check",
+    tag = "cmek",
+    params(("projectId" = String, Path), ("keyId" = String, Path)),
+    responses((status = 200, body = Data<Key>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn check(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids((project, key)): Ids<(String, String)>,
+) -> Result<Json<Data<Key>>, Refused> {
+    Ok(data(control.check_key(&caller, &project, &key).await?))
+}
+
+/// What a key's owner decides; what is left out stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    /// What people call it.
+    name: Option<String>,
+    /// How long its clusters go on without an answer of KMS: `0s` to `24h`.
+    grace: Option<String>,
+    /// Whether its clusters open again by themselves after a revocation.
+    recovery: Option<Recovery>,
+    /// What it may protect.
+    allow: Option<Allow>,
+}
+
+/// Changes what its owner decides about a key.
+#[utoipa::path(
+    patch,
+    path = "/v2/projects/{projectId}/cmek/keys/{keyId}",
+    tag = "cmek",
+    params(("projectId" = String, Path), ("keyId" = String, Path)),
+    request_body = Wanted,
+    responses((status = 200, body = Data<Key>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn change(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids((project, key)): Ids<(String, String)>,
+    Body(wanted): Body<Wanted>,
+) -> Result<Json<Data<Key>>, Refused> {
+    let grace = wanted.grace.as_deref().map(|text| {
+        let grace = humantime_serde::re::humantime::parse_duration(text);
+        grace.map_err(|error| {
+            Refused::invalid(format!("grace {text:?} is no length of time such as 90s or 1h: {error}"))
+        })
+    });
+    let grace = grace.transpose()?.map(|grace| i64::try_from(grace.as_secs()).unwrap_or(i64::MAX));
+    let Wanted { name, recovery, allow, .. } = wanted;
+    let wanted = KeyChange { name, grace_seconds: grace, recovery, allow };
+    Ok(data(control.change_key(&caller, &project, &key, wanted).await?))
+}
+
+/// Deletes a key that nothing lives under. The key in KMS stays.
+#[utoipa::path(
+    delete,
+    path = "/v2/projects/{projectId}/cmek/keys/{keyId}",
+    tag = "cmek",
+    params(("projectId" = String, Path), ("keyId" = String, Path)),
+    responses((status = 200, body = Data<String>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error), (status = 409, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn delete(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids((project, key)): Ids<(String, String)>,
+) -> Result<Json<Data<String>>, Refused> {
+    control.delete_key(&caller, &project, &key).await?;
+    Ok(data(key))
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Newest {
+    /// At most so many, 1 to 10,000.
+    limit: Option<i64>,
+}
+
+/// The newest calls to KMS and STS about a key, newest first, with AWS's request ids.
+#[derive(Serialize, ToSchema)]
+struct Ledger {
+    calls: Vec<KmsCall>,
+}
+
+/// The calls to KMS and STS about a key.
+#[utoipa::path(
+    get,
+    path = "/v2/projects/{projectId}/cmek/keys/{keyId}/ledger",
+    tag = "cmek",
+    params(("projectId" = String, Path), ("keyId" = String, Path), Newest),
+    responses((status = 200, body = Data<Ledger>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn ledger(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids((project, key)): Ids<(String, String)>,
+    Parameters(newest): Parameters<Newest>,
+) -> Result<Json<Data<Ledger>>, Refused> {
+    let limit = newest.limit.unwrap_or(1_000).clamp(1, 10_000);
+    Ok(data(Ledger { calls: control.key_ledger(&caller, &project, &key, limit).await? }))
+}

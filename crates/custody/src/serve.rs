@@ -1,0 +1,176 @@
+//! `custody serve`: the control plane.
+
+use std::{
+    io::{IsTerminal, Write},
+    net::SocketAddr,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+    sync::Arc,
+};
+
+use clap::Args;
+use custody_control::{
+    Control, Db, Options,
+    access::{ADMIN, AdminCredentials, FirstCredentials},
+    alert::Allowed,
+    cmek::DbLedger,
+};
+use custody_http::Limits;
+use custody_kms::{AwsKms, AwsOptions, LocalKms, Provider, Providers, SessionName, configured_region};
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use crate::{
+    Failure,
+    config::{Flags, Settings},
+    harden,
+    node::{stop_signal, tls},
+};
+
+/// Where the control plane listens unless told otherwise.
+const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+/// The shortest credential that may be given where others than this machine can try it.
+const SHORTEST_CREDENTIAL: usize = 20;
+/// The database's file, in the data directory.
+pub(crate) const DATABASE: &str = "control.db";
+
+/// `custody serve`.
+#[derive(Args)]
+pub(crate) struct ServeArgs {
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+/// Serves until Ctrl-C or SIGTERM.
+pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
+    // It holds our own AWS credentials, if no zone key and no row.
+    harden::harden(settings.allow_swap)?;
+    let address = settings.listen.unwrap_or(ADDRESS);
+    let connections = custody_http::connections(harden::raise_file_limit());
+    let tls = tls(&settings)?;
+    let given = given(&settings, address)?;
+    let listener = std::net::TcpListener::bind(address)
+        .map_err(|error| format!("{address} can't be listened on: {error}: choose another address with --listen"))?;
+    let db = Db::open(&settings.data_dir.join(DATABASE)).await?;
+    let ledger = DbLedger::start(db.clone());
+    let control = Arc::new(control(&settings, address, tls.is_some(), db.clone(), ledger).await?);
+    show(&settings.data_dir, control.bootstrap(given).await?)?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&control).check_keys());
+    tasks.spawn(Arc::clone(&control).deliver_alerts());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    // The one line that whoever started it waits for.
+    tracing::info!("the control plane is at {scheme}://{}", listener.local_addr()?);
+    let router = custody_control::router(Arc::clone(&control));
+    let limits = Limits { connections, ..Limits::default() };
+    let served = custody_http::serve(listener, tls, router, limits, None, stop_signal()).await;
+    tasks.shutdown().await;
+    control.close().await;
+    Ok(served?)
+}
+
+async fn control(
+    settings: &Settings,
+    address: SocketAddr,
+    tls: bool,
+    db: Db,
+    ledger: DbLedger,
+) -> Result<Control, Failure> {
+    let session = SessionName::of(&"control".parse()?)?;
+    let aws = Arc::new(AwsKms::new(AwsOptions::new(session), Arc::new(ledger.clone()))?);
+    let principal = principal(settings, &aws).await?;
+    let local_keys = address.ip().is_loopback();
+    let mut providers = Providers::new().with(Provider::Aws, aws);
+    if local_keys {
+        let local = LocalKms::new(settings.kms_file(), Arc::new(ledger.clone()));
+        providers = providers.with(Provider::Local, Arc::new(local));
+    }
+    let options = Options {
+        check_interval: settings.key_check_interval,
+        default_grace: settings.key_grace,
+        key_limit: i64::from(settings.key_limit),
+        patience: settings.validate_patience,
+        local_keys,
+        tls,
+        webhooks: webhooks(settings)?,
+        principal,
+    };
+    Ok(Control::new(db, Arc::new(providers), ledger, options))
+}
+
+/// Where webhooks may lead besides the open internet.
+fn webhooks(settings: &Settings) -> Result<Allowed, Failure> {
+    let listed = settings.webhook_allow.as_deref().unwrap_or_default();
+    let entries = listed.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    Ok(Allowed::parse(entries).map_err(|error| format!("webhook_allow: {error}"))?)
+}
+
+/// Whom customers' roles are to trust: as set, or as AWS says. Without either the control plane serves all the same, and
+/// says so when an AWS key is to be set up.
+async fn principal(settings: &Settings, aws: &AwsKms) -> Result<Option<custody_control::cmek::Principal>, Failure> {
+    if let Some(arn) = &settings.principal_arn {
+        return Ok(Some(arn.parse().map_err(|error| format!("principal_arn: {error}"))?));
+    }
+    let Some(region) = configured_region().await else {
+        tracing::info!("no AWS region is set (AWS_REGION or a profile): AWS keys can't be set up, local ones can");
+        return Ok(None);
+    };
+    match aws.identity(&region).await {
+        Ok(arn) => Ok(Some(arn.parse().map_err(|error| format!("our own identity: {error}"))?)),
+        Err(error) => {
+            tracing::warn!(%error, "AWS keys can't be set up");
+            Ok(None)
+        }
+    }
+}
+
+/// The owner's credentials from the settings.
+fn given(settings: &Settings, address: SocketAddr) -> Result<AdminCredentials, Failure> {
+    let given = AdminCredentials {
+        password: settings.admin_password()?.map(Zeroizing::new),
+        api_key: settings.admin_api_key()?.map(Zeroizing::new),
+    };
+    for (name, value) in [("CUSTODY_ADMIN_PASSWORD", &given.password), ("CUSTODY_ADMIN_API_KEY", &given.api_key)] {
+        let Some(value) = value else { continue };
+        if value.is_empty() {
+            return Err(format!("{name} is empty: leave it out, and one is made").into());
+        }
+        if !address.ip().is_loopback() && value.len() < SHORTEST_CREDENTIAL {
+            return Err(format!(
+                "{name} has under {SHORTEST_CREDENTIAL} characters, and {address} can be reached from elsewhere: give a longer one"
+            )
+            .into());
+        }
+    }
+    Ok(given)
+}
+
+/// Shows what was made at the first start, once: on a terminal, or in a file that only its owner can read.
+fn show(data_dir: &Path, first: FirstCredentials) -> Result<(), Failure> {
+    let mut lines = String::new();
+    if let Some(password) = &first.password {
+        lines += &format!("console user      {ADMIN}\nconsole password  {}\n", **password);
+    }
+    if let Some(key) = &first.api_key {
+        lines += &format!("API key           {}\n", **key);
+    }
+    let lines = Zeroizing::new(lines);
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        writeln!(out, "These are shown once:\n{}", *lines)?;
+        return Ok(());
+    }
+    let file = data_dir.join("admin-credentials");
+    match std::fs::remove_file(&file) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        Ok(()) | Err(_) => {}
+    }
+    let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+    let mut opened = opened.map_err(|error| format!("{}: {error}", file.display()))?;
+    opened.write_all(lines.as_bytes())?;
+    tracing::info!(file = %file.display(), "the first credentials were made; they are in this file");
+    Ok(())
+}

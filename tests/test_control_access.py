@@ -1,0 +1,292 @@
+"""Who may do what in the control plane, and what becomes of requests that can't be meant."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from helpers.control import ADMIN_KEY, ADMIN_PASSWORD
+from helpers.program import PATIENCE, clean_environment, custody
+
+
+@pytest.fixture
+def control(make_control):
+    return make_control().start()
+
+
+def calls(project: str, key: str, api_key: str) -> list[tuple[str, str, dict | None, bool]]:
+    """Every call that needs a credential: method, path, body, and whether it changes something."""
+    given = {"provider": "local", "regionId": "local-dev", "keyArn": "alias/none"}
+    keys = f"/v2/projects/{project}/cmek/keys"
+    return [
+        ("POST", "/v2/projects", {"projectName": "forged", "plan": "Free"}, True),
+        ("GET", "/v2/projects", None, False),
+        ("GET", f"/v2/projects/{project}", None, False),
+        ("PATCH", f"/v2/projects/{project}/plan", {"plan": "Free"}, True),
+        ("DELETE", f"/v2/projects/{project}", None, True),
+        ("GET", f"/v2/projects/{project}/activities", None, False),
+        ("GET", f"/v2/projects/{project}/cmek/setup?provider=local", None, True),
+        ("GET", f"/v2/projects/{project}/cmek/roles", None, True),
+        ("POST", f"{keys}/validate", given, True),
+        ("POST", keys, given, True),
+        ("GET", keys, None, True),
+        ("GET", f"{keys}/{key}", None, True),
+        ("POST", f"{keys}/{key}/check", None, True),
+        ("PATCH", f"{keys}/{key}", {"name": "forged"}, True),
+        ("GET", f"{keys}/{key}/ledger", None, True),
+        ("DELETE", f"{keys}/{key}", None, True),
+        ("POST", f"/v2/projects/{project}/alerts", {"name": "forged", "url": "https://hooks.example.com/"}, True),
+        ("GET", f"/v2/projects/{project}/alerts", None, False),
+        ("DELETE", f"/v2/projects/{project}/alerts/rule-none", None, True),
+        ("POST", "/v2/apiKeys", {"name": "forged", "role": "Owner"}, True),
+        ("GET", "/v2/apiKeys", None, True),
+        ("DELETE", f"/v2/apiKeys/{api_key}", None, True),
+        ("POST", "/v2/users", {"name": "forged", "password": "forged-1", "role": "Owner"}, True),
+        ("GET", "/v2/users", None, True),
+        ("DELETE", "/v2/users/user-none", None, True),
+        ("PUT", "/v2/users/user-none/password", {"newPassword": "forged-1"}, True),
+    ]
+
+
+@pytest.fixture
+def filled(control, make_local_kms):
+    """A project with a key, and an API key."""
+    project = control.create_project()
+    arn = make_local_kms(control).create_key()
+    body = {"provider": "local", "regionId": "local-dev", "keyArn": arn}
+    key = control.call("POST", f"/v2/projects/{project}/cmek/keys", body)["keyId"]
+    api_key = control.call("POST", "/v2/apiKeys", {"name": "spare", "role": "ProjectReadOnly", "projectId": project})
+    return project, key, api_key["apiKeyId"]
+
+
+def everything(control, project: str) -> dict:
+    """All that a forged call might change."""
+    keys = control.call("GET", f"/v2/projects/{project}/cmek/keys")["keys"]
+    for key in keys:
+        for changing in ("lastCheckedAt", "nextCheckAt"):
+            del key[changing]
+    api_keys = [{**it, "lastUsedAt": 0} for it in control.call("GET", "/v2/apiKeys")]
+    activities = control.call("GET", f"/v2/projects/{project}/activities")
+    return {
+        "projects": control.call("GET", "/v2/projects"),
+        "keys": keys,
+        "api keys": api_keys,
+        "users": control.call("GET", "/v2/users"),
+        "activities": activities,
+    }
+
+
+def test_without_a_right_credential_every_call_is_refused_and_changes_nothing(control, filled):
+    project, key, api_key = filled
+    before = everything(control, project)
+    wrong = [None, "", "x", ADMIN_KEY[:-1], ADMIN_KEY + "x", "custody_" + "0" * 64, "root:Milvus"]
+    for method, path, body, _ in calls(*filled):
+        for token in wrong:
+            assert control.refused(method, path, body, token=token).status == 401, (method, path, token)
+        encoded = None if body is None else json.dumps(body).encode()
+        for header in ({"Authorization": f"Basic {ADMIN_KEY}"}, {"Cookie": "custody_session=" + "0" * 64}):
+            assert control.raw(method, path, encoded, token=None, headers=header)[0] == 401, (method, path)
+    assert everything(control, project) == before
+
+
+def test_a_reader_and_another_projects_admin_are_refused_and_change_nothing(control, filled):
+    project, key, api_key = filled
+    other = control.create_project("other")
+    reader = control.create_api_key("ProjectReadOnly", project)
+    writer = control.create_api_key("ProjectReadWrite", project)
+    stranger = control.create_api_key("ProjectAdmin", other)
+    before = everything(control, project)
+    for method, path, body, guarded in calls(*filled):
+        for token in (reader, writer):
+            if guarded:
+                assert control.refused(method, path, body, token=token).status == 403, (method, path)
+            else:
+                control.call(method, path, body, token=token)
+        if project in path:
+            assert control.refused(method, path, body, token=stranger).status == 404, (method, path)
+    assert everything(control, project) == before
+    seen = control.call("GET", "/v2/projects", token=stranger)
+    assert [it["projectId"] for it in seen] == [other]
+
+
+def test_a_key_custodian_manages_keys_and_a_project_admin_does_not(control, filled):
+    project, key, _ = filled
+    custodian, admin = (control.create_api_key(role, project) for role in ("KeyCustodian", "ProjectAdmin"))
+    path = f"/v2/projects/{project}/cmek/keys/{key}"
+    refused = control.refused("PATCH", path, {"grace": "0s"}, token=admin)
+    assert refused.status == 403 and "KeyCustodian" in refused.message
+    assert control.call("GET", path, token=admin)["graceSeconds"] == 3600
+    assert control.call("PATCH", path, {"grace": "0s"}, token=custodian)["graceSeconds"] == 0
+    assert control.refused("PATCH", f"/v2/projects/{project}/plan", {"plan": "Free"}, token=custodian).status == 403
+
+
+def test_a_key_of_another_project_is_not_found_in_this_one(control, filled):
+    _, key, _ = filled
+    other = control.create_project("other")
+    for method, rest in [("GET", ""), ("POST", "/check"), ("GET", "/ledger"), ("DELETE", "")]:
+        assert control.refused(method, f"/v2/projects/{other}/cmek/keys/{key}{rest}").status == 404
+
+
+def test_an_api_key_that_was_deleted_lets_nobody_in(control):
+    project = control.create_project()
+    made = control.call("POST", "/v2/apiKeys", {"name": "ci", "role": "ProjectReadOnly", "projectId": project})
+    assert control.call("GET", f"/v2/projects/{project}", token=made["apiKey"])["projectName"] == "project"
+    listed = next(it for it in control.call("GET", "/v2/apiKeys") if it["apiKeyId"] == made["apiKeyId"])
+    assert listed["grants"] == [{"projectId": project, "role": "ProjectReadOnly"}] and listed["lastUsedAt"]
+    control.call("DELETE", f"/v2/apiKeys/{made['apiKeyId']}")
+    assert control.refused("GET", f"/v2/projects/{project}", token=made["apiKey"]).status == 401
+    for body, words in [
+        ({"name": "x", "role": "King"}, "KeyCustodian"),
+        ({"name": "x", "role": "Owner", "projectId": project}, "every project"),
+        ({"name": "", "role": "Owner"}, "1 to 200"),
+        ({"name": "x", "role": "Owner", "expiresAt": 1}, "past"),
+    ]:
+        refused = control.refused("POST", "/v2/apiKeys", body)
+        assert refused.status == 400 and words in refused.message, (body, refused)
+
+
+def test_a_browser_signs_in_and_another_site_can_not_use_that(control):
+    def sign_in(password: str):
+        body = json.dumps({"name": "admin", "password": password}).encode()
+        return control.raw("POST", "/v2/session", body, token=None)
+
+    assert sign_in("wrong-password")[0] == 401
+    status, headers, text = sign_in(ADMIN_PASSWORD)
+    assert status == 200
+    cookie = headers["set-cookie"]
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie
+    shown = {"Cookie": cookie.split(";")[0]}
+    csrf = json.loads(text)["data"]["csrfToken"]
+    assert control.raw("GET", "/v2/projects", token=None, headers=shown)[0] == 200
+    forged = json.dumps({"projectName": "forged", "plan": "Free"}).encode()
+    for more in ({}, {"X-CSRF-Token": ""}, {"X-CSRF-Token": "0" * 64}):
+        assert control.raw("POST", "/v2/projects", forged, token=None, headers=shown | more)[0] == 403
+    assert control.call("GET", "/v2/projects") == []
+    meant = shown | {"X-CSRF-Token": csrf}
+    assert control.raw("POST", "/v2/projects", forged, token=None, headers=meant)[0] == 200
+    assert control.raw("DELETE", "/v2/session", token=None, headers=meant)[0] == 200
+    assert control.raw("GET", "/v2/projects", token=None, headers=shown)[0] == 401
+    for _ in range(10):
+        if sign_in("wrong-password")[0] == 429:
+            break
+    else:
+        raise AssertionError("who guesses is never slowed down")
+
+
+def test_requests_that_can_not_be_meant_get_a_4xx_in_the_envelope(control):
+    project = control.create_project()
+    keys = f"/v2/projects/{project}/cmek/keys"
+    bodies = [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"{" * 10_000, b'{"projectName": 7, "plan": "Free"}', b"x" * 70_000]
+    bodies += [json.dumps({"projectName": "x", "plan": "Free", "regionIds": "y"}).encode()]
+    for body in bodies:
+        for path in ("/v2/projects", keys, "/v2/apiKeys", "/v2/session"):
+            status, headers, text = control.raw("POST", path, body)
+            assert 400 <= status < 500 and json.loads(text)["code"] == status, (path, body[:40], status)
+    paths = [
+        "/v2/projects/%ff",
+        "/v2/projects/..%2f..%2fetc",
+        "/v2/projects/%00",
+        f"/v2/projects/{'a' * 5_000}",
+        "/v2//projects",
+        "/v2/projects/x/../y",
+        f"{keys}/'%20OR%201=1--",
+        "/v2/regions?cloudId=evil",
+        "/nothing",
+        "/v2/projects/%F0%9F%94%91",
+    ]
+    for path in paths:
+        status, _, text = control.raw("GET", path)
+        assert 400 <= status < 500 and json.loads(text)["message"], (path, status, text)
+    for method in ("PUT", "PATCH", "TRACE", "FOO"):
+        status, _, text = control.raw(method, "/v2/projects")
+        assert 400 <= status < 500, (method, status)
+    assert [it["projectId"] for it in control.call("GET", "/v2/projects")] == [project]
+
+
+def test_the_description_is_true_and_no_request_brings_a_5xx(control, tmp_path):
+    status, _, text = control.raw("GET", "/openapi.json", token=None)
+    described = json.loads(text)
+    assert status == 200 and described["openapi"].startswith("3.")
+    paths = {(method.upper(), path) for path, item in described["paths"].items() for method in item if method != "parameters"}
+    asked = {(method, path.split("?")[0]) for method, path, _, _ in calls("{projectId}", "{keyId}", "{apiKeyId}")}
+    missing = {(method, path.replace("user-none", "{userId}").replace("rule-none", "{ruleId}")) for method, path in asked} - paths
+    assert not missing, missing
+    done = subprocess.run(
+        [
+            os.path.join(os.path.dirname(sys.executable), "schemathesis"),
+            "run",
+            f"http://127.0.0.1:{control.port}/openapi.json",
+            *("--header", f"Authorization: Bearer {control.create_api_key('Owner')}"),
+            *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"),
+            *("--max-examples", "25"),
+            *("--seed", "4"),
+            "--no-color",
+        ],
+        env=clean_environment(),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=10 * PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
+
+
+def test_the_first_credentials_are_made_once_and_only_their_owner_can_read_them(make_control):
+    control = make_control(env={"CUSTODY_ADMIN_API_KEY": "x", "CUSTODY_ADMIN_PASSWORD": "x"})
+    for name in ("CUSTODY_ADMIN_API_KEY", "CUSTODY_ADMIN_PASSWORD"):
+        del control.env[name]
+    control.start()
+    file = control.data_dir / "admin-credentials"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    lines = dict(line.rsplit(maxsplit=1) for line in file.read_text().splitlines())
+    key, password = lines["API key"], lines["console password"]
+    assert control.call("GET", "/v2/projects", token=key) == []
+    assert key not in control.output() and password not in control.output()
+    for path in control.data_dir.rglob("*"):
+        if path.is_file() and path != file:
+            assert key[8:].encode() not in path.read_bytes() and password.encode() not in path.read_bytes(), path
+    file.unlink()
+    control.stop()
+    control.start()
+    assert not file.exists() and control.call("GET", "/v2/projects", token=key) == []
+
+
+def test_credentials_that_others_could_guess_are_refused_where_others_can_try(tmp_path):
+    base = ["serve", "--data-dir", tmp_path / "data", "--listen", "0.0.0.0:0", "--insecure", "--allow-swap"]
+    done = custody(*base, env={"CUSTODY_ADMIN_API_KEY": "short"})
+    assert done.returncode != 0 and "20 characters" in done.stderr, done.stderr
+    done = custody(*base[:-2], env={})
+    assert done.returncode != 0 and "without TLS" in done.stderr, done.stderr
+
+
+def test_the_activity_log_can_be_checked_and_a_change_shows(control):
+    import sqlite3
+
+    project = control.create_project()
+    control.create_api_key("ProjectReadOnly", project)
+    control.stop()
+
+    def verify(*more: str):
+        return custody("audit", "verify", "--data-dir", control.data_dir, *more)
+
+    whole = verify()
+    assert whole.returncode == 0, whole.stderr
+    head = whole.stdout.split()[-1]
+    assert verify("--expect", head).returncode == 0
+    database = sqlite3.connect(control.data_dir / "control.db")
+    database.execute("DROP TRIGGER activities_are_not_changed")
+    database.execute("UPDATE activities SET actor = 'nobody' WHERE seq = 2")
+    database.commit()
+    changed = verify()
+    assert changed.returncode != 0 and "entry 2" in changed.stderr, changed.stderr
+    database.execute("DROP TRIGGER activities_are_not_removed")
+    database.execute("DELETE FROM activities WHERE seq >= 2")
+    database.commit()
+    database.close()
+    assert verify().returncode == 0, "a log that is cut at its end is whole in itself"
+    cut = verify("--expect", head)
+    assert cut.returncode != 0 and "cut off" in cut.stderr, cut.stderr

@@ -1,0 +1,160 @@
+"""Alerts of a project by signed webhook."""
+
+import hashlib
+import hmac
+import http.server
+import json
+import threading
+
+import pytest
+
+from helpers.node import free_port
+
+
+class Receiver:
+    """A webhook on this machine; `answers` are the statuses of its next answers, 200 afterwards."""
+
+    def __init__(self):
+        self.port, self.got, self.answers = free_port(), [], []
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):  # noqa: N802 - the library's name
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = receiver.answers.pop(0) if receiver.answers else 200
+                receiver.got.append((status, self.headers, body))
+                self.send_response(status)
+                if status == 302:
+                    self.send_header("Location", f"http://127.0.0.1:{receiver.port}/elsewhere")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/hook/secret-path"
+
+
+@pytest.fixture
+def receiver():
+    it = Receiver()
+    yield it
+    it.server.shutdown()
+
+
+@pytest.fixture
+def control(make_control, receiver):
+    return make_control(arguments=("--webhook-allow", f"127.0.0.1:{receiver.port}")).start()
+
+
+def verify(secret: str, headers, body: bytes) -> bool:
+    fields = dict(field.split("=", 1) for field in headers["Custody-Signature"].split(","))
+    expected = hmac.new(secret.encode(), fields["t"].encode() + b"." + body, hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected, fields["v1"])
+
+
+def add_key(control, project: str, arn: str) -> str:
+    body = {"provider": "local", "regionId": "local-dev", "keyArn": arn}
+    return control.call("POST", f"/v2/projects/{project}/cmek/keys", body)["keyId"]
+
+
+def test_a_key_that_changes_its_status_raises_a_signed_alert_that_is_tried_again(control, receiver, make_local_kms):
+    kms, project = make_local_kms(control), control.create_project()
+    arn = kms.create_key()
+    key = add_key(control, project, arn)
+    path = f"/v2/projects/{project}/alerts"
+    made = control.call("POST", path, {"name": "pager", "url": receiver.url, "kinds": ["keyStatus"]})
+    other = control.create_project("other")
+    add_key(control, other, kms.create_key())
+    receiver.answers = [503]
+    kms.disable(arn)
+    control.wait_for("a first try", lambda: receiver.got)
+    control.wait_for("a second try", lambda: len(receiver.got) >= 2)
+    (_, first, body), (_, second, same) = receiver.got[:2]
+    assert body == same and first["Custody-Delivery"] == second["Custody-Delivery"]
+    assert (first["Custody-Attempt"], second["Custody-Attempt"]) == ("1", "2")
+    for headers in (first, second):
+        assert verify(made["secret"], headers, body) and not verify(made["secret"], headers, body + b" ")
+    told = json.loads(body)
+    assert (told["type"], told["projectId"], told["data"]["subject"]) == ("keyStatus", project, key)
+    assert "REVOKED" in told["data"]["message"] and "disabled" in told["data"]["message"]
+    assert len(told["auditHead"]["hash"]) == 64
+    kms.enable(arn)
+    control.wait_for("the second alert", lambda: len(receiver.got) >= 3)
+    assert "AVAILABLE again" in json.loads(receiver.got[2][2])["data"]["message"]
+    control.wait_for(
+        "both to be delivered",
+        lambda: all(it["deliveries"][0].get("deliveredAt") for it in control.call("GET", path)["alerts"]),
+    )
+    listed = control.call("GET", path)
+    assert [it["subject"] for it in listed["alerts"]] == [key, key]
+    assert listed["alerts"][1]["deliveries"][0]["attempts"] == 2
+    shown = json.dumps(listed)
+    assert made["secret"] not in shown and "secret-path" not in shown
+    assert control.call("GET", f"/v2/projects/{other}/alerts") == {"rules": [], "alerts": []}
+
+
+def test_a_delivery_that_waits_survives_kill_9(control, receiver, make_local_kms):
+    kms, project = make_local_kms(control), control.create_project()
+    arn = kms.create_key()
+    add_key(control, project, arn)
+    control.call("POST", f"/v2/projects/{project}/alerts", {"name": "pager", "url": receiver.url})
+    receiver.answers = [500]
+    kms.disable(arn)
+    control.wait_for("a first try", lambda: receiver.got)
+    control.kill()
+    control.start()
+    control.wait_for("a second try", lambda: len(receiver.got) >= 2)
+    assert receiver.got[0][2] == receiver.got[1][2]
+
+
+def test_a_redirect_is_not_followed(control, receiver, make_local_kms):
+    kms, project = make_local_kms(control), control.create_project()
+    arn = kms.create_key()
+    add_key(control, project, arn)
+    path = f"/v2/projects/{project}/alerts"
+    control.call("POST", path, {"name": "pager", "url": receiver.url})
+    receiver.answers = [302]
+    kms.disable(arn)
+
+    def failed():
+        alerts = control.call("GET", path)["alerts"]
+        return alerts and alerts[0]["deliveries"][0].get("error")
+
+    assert "redirect" in control.wait_for("the failure to be told", failed)
+    assert len(receiver.got) == 1
+
+
+def test_webhooks_into_this_network_and_rules_that_can_not_be_meant_are_refused(control):
+    project = control.create_project()
+    path = f"/v2/projects/{project}/alerts"
+    for url in [
+        "https://127.0.0.1/x",
+        "https://[::1]/x",
+        "https://169.254.169.254/latest/meta-data",
+        "https://10.0.0.1/x",
+        "https://[::ffff:10.0.0.1]/x",
+        "https://2130706433/x",
+        "http://hooks.example.com/x",
+        "https://user:password@hooks.example.com/x",
+        "ftp://hooks.example.com/x",
+        "not a url",
+    ]:
+        refused = control.refused("POST", path, {"name": "x", "url": url})
+        assert refused.status == 400, (url, refused)
+    for body in [
+        {"name": "", "url": "https://hooks.example.com/x"},
+        {"name": "x", "url": "https://hooks.example.com/x", "kinds": ["weather"]},
+        {"name": "x"},
+    ]:
+        assert control.refused("POST", path, body).status == 400, body
+    assert control.call("GET", path)["rules"] == []
+    made = control.call("POST", path, {"name": "x", "url": "https://hooks.example.com/T0/secret"})
+    assert "T0" not in json.dumps(control.call("GET", path)["rules"])
+    control.call("DELETE", f"{path}/{made['ruleId']}")
+    assert control.refused("DELETE", f"{path}/{made['ruleId']}").status == 404
