@@ -221,7 +221,7 @@ def test_the_description_is_true_and_no_request_brings_a_5xx(control, tmp_path):
             f"http://127.0.0.1:{control.port}/openapi.json",
             *("--header", f"Authorization: Bearer {control.create_api_key('Owner')}"),
             *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"),
-            *("--max-examples", "25"),
+            *("--max-examples", "10"),
             *("--seed", "4"),
             "--no-color",
         ],
