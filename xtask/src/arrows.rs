@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::{Failure, steps::cargo};
 
 /// Each crate with the crates it may name. Whatever these name in turn comes with them.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     (
         "custody",
         &[
@@ -19,12 +19,14 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "custody-http",
             "custody-keyring",
             "custody-kms",
+            "custody-link",
             "custody-node",
             "custody-seal",
             "custody-store",
         ],
     ),
     ("custody-control", &["custody-kms", "custody-password"]),
+    ("custody-link", &["custody-kms"]),
     ("custody-node", &["custody-engine", "custody-http", "custody-password"]),
     ("custody-http", &[]),
     ("custody-engine", &["custody-filter", "custody-store"]),

@@ -68,7 +68,9 @@ impl Activity {
             Some(project) => add(project.as_bytes()),
             None => add(b""),
         }
-        [&self.actor, &self.action, &self.subject, &self.detail].into_iter().for_each(|text| add(text.as_bytes()));
+        for text in [&self.actor, &self.action, &self.subject, &self.detail] {
+            add(text.as_bytes());
+        }
         hex::digits(context.finish().as_ref()).collect()
     }
 }

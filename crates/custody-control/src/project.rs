@@ -9,7 +9,7 @@ use crate::{
     audit::{Deed, append},
     db::{Db, now},
     random,
-    refusal::{Kind, Refused, name},
+    refusal::{self, Kind, Refused},
 };
 
 /// What a project may use.
@@ -103,9 +103,9 @@ pub struct Project {
 }
 
 /// Makes a project; returns its id.
-pub(crate) async fn create(db: &Db, caller: &Caller, called: &str, plan: Plan) -> Result<String, Refused> {
+pub(crate) async fn create(db: &Db, caller: &Caller, name: &str, plan: Plan) -> Result<String, Refused> {
     caller.must_own()?;
-    let name = name("projectName", called)?;
+    let name = refusal::name("projectName", name)?;
     // 128 random bits of its own, beside the id: it can't be guessed from anything that is shown.
     let (id, external_id) = (random::id("proj")?, random::digits()?);
     let (now, plan_name) = (now(), plan.as_str());

@@ -16,7 +16,7 @@ use crate::ledger::{Ledger, LedgerEntry, Recorder};
 use crate::retry::RetryPolicy;
 use crate::root::{KmsSession, Purpose, RootKms};
 use crate::secret::Secret;
-use crate::wire::{Answer, Connector, Description, Failure, FailureKind, Reply, Wire};
+use crate::wire::{Answer, Connector, Description, Failure, FailureKind, Opened, Reply, Wire};
 
 /// An adapter behind the gate.
 pub(crate) struct Gate<C> {
@@ -41,19 +41,48 @@ impl<C: Connector> RootKms for Gate<C> {
         if key.provider() != self.connector.provider() {
             return Err(KmsError::new(key.key_arn(), Outcome::Misconfigured, Cause::ProviderDisabled));
         }
-        let mut line =
-            Line { key: key.clone(), purpose, session: None, recorder: self.recorder.clone(), retry: self.retry };
+        // Whoever hands a session out has tried again and recorded each try already.
+        let assumes = self.connector.assumes(key);
+        let retry = if assumes || key.role_arn().is_none() { self.retry } else { RetryPolicy::NONE };
+        let mut line = Line { key: key.clone(), purpose, session: None, recorder: self.recorder.clone(), retry };
+        match line.open(assumes, || self.connector.connect(key, purpose)).await {
+            Ok(connected) => {
+                line.session = connected.session;
+                line.retry = self.retry;
+                Ok(Box::new(Session { line, wire: connected.value }))
+            }
+            Err(failure) => {
+                let (outcome, cause) = classify(Action::AssumeRole, &failure);
+                Err(line.error(key.role_arn().map(|_| Action::AssumeRole), failure, outcome, cause))
+            }
+        }
+    }
+}
+
+/// What all calls of a session have in common.
+pub(crate) struct Line {
+    pub(crate) key: RootKeyRef,
+    pub(crate) purpose: Purpose,
+    pub(crate) session: Option<String>,
+    pub(crate) recorder: Recorder,
+    pub(crate) retry: RetryPolicy,
+}
+
+impl Line {
+    /// Opens a session, with bounded retries. Each try is recorded if it is `assumed`, which is if STS is called for it.
+    pub(crate) async fn open<T, F>(&self, assumed: bool, mut bare: impl FnMut() -> F) -> Result<Opened<T>, Failure>
+    where
+        F: Future<Output = Result<Opened<T>, Failure>>,
+    {
         let mut attempt = 0;
         loop {
-            // Without a role nothing is called, so there is nothing to record.
-            let call = key.role_arn().map(|_| Call::begin(&line, Action::AssumeRole, None));
-            match self.connector.connect(key).await {
-                Ok(connected) => {
+            let call = assumed.then(|| Call::begin(self, Action::AssumeRole, None));
+            match bare().await {
+                Ok(opened) => {
                     if let Some(call) = call {
-                        call.answered(connected.session.clone(), connected.request_id.clone(), None);
+                        call.answered(opened.session.clone(), opened.request_id.clone(), None);
                     }
-                    line.session = connected.session;
-                    return Ok(Box::new(Session { line, wire: connected.wire }));
+                    return Ok(opened);
                 }
                 Err(failure) => {
                     let (outcome, cause) = classify(Action::AssumeRole, &failure);
@@ -61,25 +90,14 @@ impl<C: Connector> RootKms for Gate<C> {
                         call.failed(None, &failure, outcome);
                     }
                     if !self.retry.again(attempt, is_transient(&cause)).await {
-                        return Err(line.error(key.role_arn().map(|_| Action::AssumeRole), failure, outcome, cause));
+                        return Err(failure);
                     }
                 }
             }
             attempt += 1;
         }
     }
-}
 
-/// What all calls of a session have in common.
-struct Line {
-    key: RootKeyRef,
-    purpose: Purpose,
-    session: Option<String>,
-    recorder: Recorder,
-    retry: RetryPolicy,
-}
-
-impl Line {
     fn error(&self, action: Option<Action>, failure: Failure, outcome: Outcome, cause: Cause) -> KmsError {
         let code = code(&failure).map(ToOwned::to_owned);
         let error = KmsError::new(self.key.key_arn(), outcome, cause);

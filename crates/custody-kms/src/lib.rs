@@ -33,8 +33,8 @@ mod wire;
 
 pub use arn::{ArnError, KeyArn, LOCAL_ACCOUNT, LOCAL_REGION, Partition, RoleArn};
 pub use aws::{
-    AwsKms, AwsOptions, AwsTimeouts, IdentityError, InsecureEndpoint, SessionName, SessionNameTooLong,
-    configured_region,
+    AwsKms, AwsOptions, AwsSessions, AwsTimeouts, HandedFailure, HandedFailureKind, HandedSession, IdentityError,
+    InsecureEndpoint, SessionName, SessionNameTooLong, SessionSource, configured_region,
 };
 pub use context::{ContextId, ContextPurpose, EncryptionContext, InvalidContextId};
 pub use description::{KeyDescription, KeyState, KeyUsage};

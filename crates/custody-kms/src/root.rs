@@ -31,6 +31,11 @@ impl Purpose {
             Self::Validate => "validate",
         }
     }
+
+    /// The purpose of that word.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Create, Self::Open, Self::Renew, Self::Validate].into_iter().find(|purpose| purpose.as_str() == word)
+    }
 }
 
 /// A KMS that keeps root keys.

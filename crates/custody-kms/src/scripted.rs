@@ -264,14 +264,14 @@ impl Connector for ScriptedConnector {
         Provider::Scripted
     }
 
-    async fn connect(&self, key: &RootKeyRef) -> Result<Connected, Failure> {
+    async fn connect(&self, key: &RootKeyRef, _: Purpose) -> Result<Connected, Failure> {
         self.0.begin(key.key_arn(), Action::AssumeRole).await?;
         let demanded = self.0.lock().keys.get(key.key_arn()).and_then(|it| it.external_id.clone());
         if demanded.is_some() && demanded.as_ref() != key.external_id() {
             return Err(Failure::code("AccessDenied", "scripted: another external id"));
         }
         let session = key.role_arn().map(|role| format!("{role}/scripted"));
-        Ok(Connected { wire: Box::new(ScriptedWire(Arc::clone(&self.0))), session, request_id: None })
+        Ok(Connected { value: Box::new(ScriptedWire(Arc::clone(&self.0))), session, request_id: None })
     }
 }
 

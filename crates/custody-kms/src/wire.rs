@@ -6,6 +6,7 @@ use crate::arn::KeyArn;
 use crate::context::EncryptionContext;
 use crate::description::{KeyState, KeyUsage};
 use crate::key_ref::{Provider, RootKeyRef};
+use crate::root::Purpose;
 use crate::secret::Secret;
 
 /// A call's answer.
@@ -76,17 +77,25 @@ pub(crate) trait Wire: Send + Sync {
     async fn describe(&self, key: &KeyArn) -> Reply<Description>;
 }
 
-/// A session that was opened.
-pub(crate) struct Connected {
-    pub(crate) wire: Box<dyn Wire>,
+/// A session that was opened, to be used here or to be handed on.
+pub(crate) struct Opened<T> {
+    pub(crate) value: T,
     /// The session's assumed-role ARN, where a role was assumed.
     pub(crate) session: Option<String>,
     pub(crate) request_id: Option<String>,
 }
 
+pub(crate) type Connected = Opened<Box<dyn Wire>>;
+
 /// Opens sessions; assumes the key's role where it has one.
 #[async_trait]
 pub(crate) trait Connector: Send + Sync {
     fn provider(&self) -> Provider;
-    async fn connect(&self, key: &RootKeyRef) -> Result<Connected, Failure>;
+
+    /// Whether opening a session on `key` calls STS from here. If not, there is nothing to record or to try again.
+    fn assumes(&self, key: &RootKeyRef) -> bool {
+        key.role_arn().is_some()
+    }
+
+    async fn connect(&self, key: &RootKeyRef, purpose: Purpose) -> Result<Connected, Failure>;
 }

@@ -21,7 +21,7 @@ use crate::{
     auth::{Authenticator, Caller, Denied},
     limits::LARGEST_REQUEST,
     metrics::Metrics,
-    service::{CALLS, InBand},
+    service::{self, CALLS, InBand},
 };
 
 /// What a client is told when the node itself is at fault.
@@ -58,6 +58,7 @@ impl Gate {
     pub(crate) async fn let_in<F: Future<Output = Response>>(
         &self,
         call: Option<&'static str>,
+        reads: bool,
         mut request: Request,
         run: impl FnOnce(Request) -> F,
     ) -> Result<Response, Status> {
@@ -66,6 +67,9 @@ impl Gate {
         let caller = self.admit(credential).await?;
         if let Some(peer) = request.extensions().get::<Peer>() {
             peer.is_known();
+        }
+        if caller.only_reads() && call.is_some() && !reads {
+            return Err(Status::permission_denied("this API key may only read: use one that may write"));
         }
         request.extensions_mut().insert(caller);
         let span = tracing::debug_span!("call", call = call.unwrap_or("other"));
@@ -100,7 +104,8 @@ pub(crate) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
     let _in_flight = gate.metrics.begin();
     let asked = call_name(request.uri().path());
     let call = CALLS.iter().copied().find(|call| *call == asked);
-    let response = gate.let_in(call, request, |request| next.run(request)).await;
+    let reads = call.is_some_and(service::reads);
+    let response = gate.let_in(call, reads, request, |request| next.run(request)).await;
     let response = in_our_words(response.unwrap_or_else(Status::into_http), &asked);
     let code = Status::from_header_map(response.headers()).map_or(Code::Ok, |status| status.code());
     let error = response.extensions().get::<InBand>().map(|error| error.0);

@@ -18,7 +18,7 @@ mod node;
 mod sealed;
 mod service;
 
-pub use auth::AuthError;
+pub use auth::{Access, ApiKeys, AuthError, CannotAsk};
 pub use custody_http::{MAX_CONNECTIONS, Tls, TlsError, connections};
 pub use metrics::MetricsError;
 pub use node::{Node, NodeError, NodeOptions};

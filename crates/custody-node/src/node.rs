@@ -16,7 +16,7 @@ use milvus::proto::milvus::milvus_service_server::MilvusServiceServer;
 use zeroize::Zeroizing;
 
 use crate::{
-    auth::{AuthError, Authenticator},
+    auth::{ApiKeys, AuthError, Authenticator},
     envelope,
     gate::{self, Gate},
     limits::{LARGEST_ANSWER, LARGEST_REQUEST},
@@ -33,6 +33,10 @@ pub struct NodeOptions {
     pub root_password: Option<Zeroizing<String>>,
     /// Static tokens that may do everything.
     pub api_keys: Vec<Zeroizing<String>>,
+    /// The argon2id hash (PHC) of that password, where it is not given as text.
+    pub root_hash: Option<String>,
+    /// Knows the API keys that begin with `custody_`.
+    pub issued_keys: Option<Arc<dyn ApiKeys>>,
     /// A certificate; without one connections are plain.
     pub tls: Option<Tls>,
     /// Connections at the same time; see [`crate::connections`].
@@ -41,7 +45,14 @@ pub struct NodeOptions {
 
 impl Default for NodeOptions {
     fn default() -> Self {
-        Self { root_password: None, api_keys: Vec::new(), tls: None, connections: MAX_CONNECTIONS }
+        Self {
+            root_password: None,
+            api_keys: Vec::new(),
+            root_hash: None,
+            issued_keys: None,
+            tls: None,
+            connections: MAX_CONNECTIONS,
+        }
     }
 }
 
@@ -84,8 +95,8 @@ impl Node {
         listener: std::net::TcpListener,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), NodeError> {
-        let auth =
-            Arc::new(Authenticator::new(Arc::clone(&engine) as _, options.root_password, &options.api_keys).await?);
+        let auth = Authenticator::new(Arc::clone(&engine) as _, options.root_password, &options.api_keys).await?;
+        let auth = Arc::new(auth.with_root_hash(options.root_hash)?.with_issued(options.issued_keys));
         match auth.ensure_root().await {
             // Root is made when it first signs in after the cluster is open again.
             Ok(()) | Err(EngineError::Sealed(_)) => {}

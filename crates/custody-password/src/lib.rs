@@ -42,6 +42,11 @@ pub async fn hash(password: Zeroizing<String>) -> Result<String, PasswordError> 
     }
 }
 
+/// Whether a text is a hash that [`verify`] can compare with.
+pub fn is_hash(text: &str) -> bool {
+    text.starts_with("$argon2id$") && PasswordHash::new(text).is_ok()
+}
+
 /// Whether the password is the one that was hashed; a hash that can't be read fits none.
 pub async fn verify(password: Zeroizing<String>, hash: String) -> bool {
     let verified = tokio::task::spawn_blocking(move || {
@@ -61,7 +66,7 @@ mod tests {
     #[tokio::test]
     async fn a_hash_is_argon2id_and_fits_its_password_alone() {
         let phc = hash(secret("correct horse")).await.unwrap();
-        assert!(phc.starts_with("$argon2id$"));
+        assert!(is_hash(&phc) && !is_hash("correct horse") && !is_hash("$argon2id$"));
         assert!(verify(secret("correct horse"), phc.clone()).await);
         assert!(!verify(secret("correct horsf"), phc.clone()).await);
         assert!(!verify(secret(""), phc).await);

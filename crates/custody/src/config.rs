@@ -15,6 +15,7 @@ use figment::{
     value::Value,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Map;
 
 use crate::Failure;
 
@@ -150,6 +151,13 @@ pub(crate) struct Settings {
     pub(crate) admin_api_key_file: Option<PathBuf>,
 }
 
+impl Flags {
+    /// Whether none was given.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.config.is_none() && serde_json::to_value(self).is_ok_and(|it| it.as_object().is_some_and(Map::is_empty))
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -205,7 +213,7 @@ impl Settings {
         Ok(())
     }
 
-    fn check(&self) -> Result<(), Failure> {
+    pub(crate) fn check(&self) -> Result<(), Failure> {
         if self.key_check_interval < MIN_CHECK_INTERVAL {
             return Err("key_check_interval is below 1s: a check is a real call to KMS; choose 1s or more".into());
         }

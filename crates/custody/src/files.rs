@@ -57,11 +57,14 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<(), Failure> {
 
 /// Opens and authenticates every file of a cluster, and names the ones that do not open.
 pub(crate) async fn verify(args: VerifyArgs) -> Result<(), Failure> {
+    if args.keys.link.is_some() {
+        return Err("verify runs under no control plane: name the key with --key-arn".into());
+    }
     let settings = Settings::load(&args.flags)?;
     let root_key = args.keys.root_key()?.ok_or("an unencrypted cluster has nothing to authenticate")?;
     let store = Storage::parse(&settings.storage_url())?.cluster(&args.keys.cluster_id, false)?;
     let store = store.ok_or("there is no cluster of this id in the storage")?;
-    let kms = root_keys::providers(&settings, &args.keys).await?;
+    let kms = root_keys::providers(&settings, &args.keys, None).await?;
     let keyring = root_keys::keyring(&settings, &args.keys, root_key, kms, Arc::clone(&store))?;
     let zones = SealedZones::new(store, keyring, args.keys.cluster_id.clone());
     let mut out = std::io::stdout().lock();

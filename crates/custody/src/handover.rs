@@ -12,7 +12,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::Failure;
+use crate::{Failure, inherit};
 
 /// Set for the new image when standard input is the listening socket.
 const INHERITED: &str = "CUSTODY_LISTENER_ON_STDIN";
@@ -61,6 +61,9 @@ fn replace(listener: &TcpListener, change: impl FnOnce(&mut Command) -> &mut Com
     // The image that runs now, even if its file was replaced by an upgrade meanwhile.
     let mut command = Command::new("/proc/self/exe");
     command.args(std::env::args_os().skip(1)).stdin(Stdio::from(socket)).env(INHERITED, "1");
+    if let Some(number) = inherit::number() {
+        command.env(inherit::VARIABLE, number.to_string());
+    }
     change(&mut command);
     let error = command.exec();
     format!("the process image could not be replaced: {error}").into()

@@ -6,7 +6,9 @@ mod demo;
 mod files;
 mod handover;
 mod harden;
+mod inherit;
 mod kms;
+mod linked;
 mod logging;
 mod node;
 mod panics;
@@ -21,6 +23,7 @@ use clap::{Parser, Subcommand};
 use zeroizing_alloc::ZeroAlloc;
 
 use config::{Flags, Settings};
+use root_keys::KeyArgs;
 
 /// What is freed is zeroed: a zone that is sealed alone leaves nothing of its rows in a process that goes on (rule 11).
 /// Buffers of Arrow, tonic and SlateDB have no destructor of ours that could do it.
@@ -80,6 +83,12 @@ fn run(command: Command) -> Result<(), Failure> {
             let settings = Settings::load(&args.flags)?;
             logging::start(&settings)?;
             runtime()?.block_on(serve::run(settings))
+        }
+        Command::Node(node::NodeArgs { flags, keys: KeyArgs { cluster_id, link: Some(link), .. } }) => {
+            if !flags.is_empty() {
+                return Err("with --link the control plane gives every setting: leave the other flags out".into());
+            }
+            runtime()?.block_on(linked::run(cluster_id, link))
         }
         Command::Node(args) => {
             let settings = Settings::load(&args.flags)?;

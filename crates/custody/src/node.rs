@@ -7,10 +7,10 @@ use std::{
 };
 
 use clap::Args;
-use custody_engine::Engine;
+use custody_engine::{Engine, EngineError};
 use custody_keyring::Keyring;
 use custody_node::{Node, NodeOptions, Tls};
-use custody_store::{PlainZones, SealedZones, Zones};
+use custody_store::{PlainZones, SealedZones, ZoneStatus, Zones};
 use futures::TryStreamExt;
 use object_store::ObjectStore;
 use zeroize::Zeroizing;
@@ -19,6 +19,7 @@ use crate::{
     Failure,
     config::{Flags, Settings},
     handover, harden,
+    linked::{LinkKeys, Linked},
     root_keys::{self, KeyArgs},
     sealed,
     storage::Storage,
@@ -38,7 +39,12 @@ pub(crate) struct NodeArgs {
 
 /// Serves until Ctrl-C, SIGTERM, or the cluster's data is taken over by another process.
 pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failure> {
-    if !args.keys.unencrypted {
+    serve_cluster(&settings, &args.keys, None).await
+}
+
+/// The same, under a control plane or not.
+pub(crate) async fn serve_cluster(settings: &Settings, keys: &KeyArgs, linked: Option<&Linked>) -> Result<(), Failure> {
+    if !keys.unencrypted {
         harden::harden(settings.allow_swap)?;
     }
     let connections = custody_node::connections(harden::raise_file_limit());
@@ -47,33 +53,61 @@ pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failu
     }
     let listener = handover::listener(settings.listen.unwrap_or(ADDRESS))?;
     if let Some(reason) = handover::sealed_reason() {
-        return sealed::serve(&settings, &args.keys, listener, &reason, connections).await;
+        return sealed::serve(settings, keys, listener, &reason, connections, linked).await;
     }
-    let cluster = match open(&settings, &args.keys).await {
+    if let Some(linked) = linked {
+        linked.starting();
+        if linked.holds() && !keys.unencrypted {
+            let reason = "sealed: sealed by hand; unseal it to use it again";
+            return sealed::serve(settings, keys, listener, reason, connections, Some(linked)).await;
+        }
+    }
+    let cluster = match open(settings, keys, linked).await {
         Ok(cluster) => cluster,
-        // This cluster served before it was sealed, and is to come back by itself: what stands in the way now (a key that
-        // is disabled again, a store that does not answer) may be gone at the next look.
-        Err(error) if handover::is_handed_over() => return Err(handover::become_sealed(&listener, &error.to_string())),
-        Err(error) => return Err(error),
+        Err(error) => return Err(not_opened(error, linked, &listener).await),
     };
     let options = NodeOptions {
         root_password: settings.root_password()?.or_else(|| cluster.made_password.clone()).map(Zeroizing::new),
         api_keys: settings.api_key.iter().cloned().map(Zeroizing::new).collect(),
-        tls: tls(&settings)?,
+        root_hash: linked.and_then(Linked::root_hash),
+        issued_keys: linked.map(|linked| Arc::new(LinkKeys(Arc::clone(&linked.link))) as _),
+        tls: tls(settings)?,
         connections,
     };
-    let end = serve(&cluster, options, &listener).await;
+    let end = serve(&cluster, options, &listener, linked).await;
     match end {
-        End::Sealed(reason) => {
+        End::Sealed(status) => {
             if let Some(keyring) = &cluster.keyring {
                 keyring.end_checks().await;
             }
-            Err(handover::become_sealed(&listener, &reason))
+            let reason = status.to_string();
+            let Some(linked) = linked else { return Err(handover::become_sealed(&listener, &reason)) };
+            linked.note(status.outcome());
+            Err(linked.become_sealed(&listener, &reason).await)
         }
         End::Stopped(result) => {
             cluster.engine.close().await;
             result
         }
+    }
+}
+
+/// What becomes of a node whose cluster can't be opened: the keyless stub or its end.
+async fn not_opened(error: Failure, linked: Option<&Linked>, listener: &TcpListener) -> Failure {
+    let sealed = match error.downcast_ref::<EngineError>() {
+        Some(EngineError::Sealed(status)) => Some(status.outcome()),
+        _ => None,
+    };
+    match linked {
+        // Under a control plane a cluster whose key is not there waits for it from the first start on.
+        Some(linked) if sealed.is_some() || handover::is_handed_over() => {
+            linked.note(sealed.flatten());
+            linked.become_sealed(listener, &error.to_string()).await
+        }
+        // This cluster served before it was sealed, and is to come back by itself: what stands in the way now (a key that
+        // is disabled again, a store that does not answer) may be gone at the next look.
+        None if handover::is_handed_over() => handover::become_sealed(listener, &error.to_string()),
+        _ => error,
     }
 }
 
@@ -89,23 +123,30 @@ struct Cluster {
 /// Why serving ended.
 enum End {
     /// The cluster's own zone was sealed: this image must go.
-    Sealed(String),
+    Sealed(ZoneStatus),
     Stopped(Result<(), Failure>),
 }
 
-async fn serve(cluster: &Cluster, options: NodeOptions, listener: &TcpListener) -> End {
+async fn serve(cluster: &Cluster, options: NodeOptions, listener: &TcpListener, linked: Option<&Linked>) -> End {
     let socket = match listener.try_clone() {
         Ok(socket) => socket,
         Err(error) => return End::Stopped(Err(error.into())),
     };
     let zone = cluster.engine.cluster_zone();
     let mut status = zone.subscribe();
+    let stop = async {
+        let Some(linked) = linked else { return stop_signal().await };
+        tokio::select! {
+            () = stop_signal() => {}
+            () = linked.follow(cluster.keyring.as_deref()) => {}
+        }
+    };
     tokio::select! {
-        served = Node::serve(Arc::clone(&cluster.engine), options, socket, stop_signal()) => {
+        served = Node::serve(Arc::clone(&cluster.engine), options, socket, stop) => {
             End::Stopped(served.map_err(Into::into))
         }
         // The keyring lives as long as this process: the channel can't close before.
-        _ = status.wait_for(|status| !status.is_usable()) => End::Sealed(zone.status().to_string()),
+        _ = status.wait_for(|status| !status.is_usable()) => End::Sealed(zone.status()),
         () = cluster.engine.fenced() => End::Stopped(Err(
             "another process has opened this cluster's data and this one was fenced out: run one node per cluster".into(),
         )),
@@ -113,13 +154,13 @@ async fn serve(cluster: &Cluster, options: NodeOptions, listener: &TcpListener) 
 }
 
 /// Opens the cluster, or makes it where the storage holds nothing under its id. On failure nothing new is left behind.
-async fn open(settings: &Settings, args: &KeyArgs) -> Result<Cluster, Failure> {
+async fn open(settings: &Settings, args: &KeyArgs, linked: Option<&Linked>) -> Result<Cluster, Failure> {
     let fresh = is_empty(settings, args).await?;
     let Some(root_key) = args.root_key()? else {
         let zones: Arc<dyn Zones> = Arc::new(PlainZones::new(store(settings, args)?));
-        return start(settings, zones, None, fresh).await;
+        return start(settings, zones, None, fresh, linked).await;
     };
-    let kms = root_keys::providers(settings, args).await?;
+    let kms = root_keys::providers(settings, args, linked.map(|linked| &linked.link)).await?;
     if fresh {
         // Before the first file: a key that doesn't work must leave nothing behind.
         root_keys::probe(&kms, &root_key, &args.cluster_id).await?;
@@ -127,7 +168,7 @@ async fn open(settings: &Settings, args: &KeyArgs) -> Result<Cluster, Failure> {
     let store = store(settings, args)?;
     let keyring = root_keys::keyring(settings, args, root_key, kms, Arc::clone(&store))?;
     let zones = SealedZones::new(store, Arc::clone(&keyring), args.cluster_id.clone());
-    start(settings, Arc::new(zones), Some(keyring), fresh).await
+    start(settings, Arc::new(zones), Some(keyring), fresh, linked).await
 }
 
 async fn start(
@@ -135,9 +176,11 @@ async fn start(
     zones: Arc<dyn Zones>,
     keyring: Option<Arc<Keyring>>,
     fresh: bool,
+    linked: Option<&Linked>,
 ) -> Result<Cluster, Failure> {
     let engine = if fresh { Engine::create(zones).await? } else { Engine::open(zones).await? };
-    let needs_password = engine.list_users().is_empty() && settings.root_password()?.is_none();
+    // Who runs a control plane has its API keys to come in with.
+    let needs_password = linked.is_none() && engine.list_users().is_empty() && settings.root_password()?.is_none();
     let made_password = if needs_password { Some(make_password(&settings.data_dir)?) } else { None };
     Ok(Cluster { engine, keyring, made_password })
 }

@@ -1,6 +1,6 @@
 //! The root keys that a node trusts. They come from its flags, never from the bucket (rule 1).
 
-use std::{str::FromStr, sync::Arc};
+use std::{path::PathBuf, str::FromStr, sync::Arc};
 
 use clap::Args;
 use custody_keyring::{Keyring, LeasePolicy, SystemClock};
@@ -8,6 +8,7 @@ use custody_kms::{
     AwsKms, AwsOptions, KeyArn, Ledger, LocalKms, MemoryLedger, Provider, Providers, RootKeyRef, SessionName,
     configured_region,
 };
+use custody_link::Link;
 use custody_store::ClusterId;
 use object_store::ObjectStore;
 
@@ -25,7 +26,7 @@ pub(crate) struct KeyArgs {
     #[arg(long, value_name = "ID", env = "CUSTODY_CLUSTER_ID")]
     pub(crate) cluster_id: ClusterId,
     /// The full ARN of the root key: an AWS KMS key, or one of `custody kms create-key`
-    #[arg(long, value_name = "ARN", env = "CUSTODY_KEY_ARN", required_unless_present = "unencrypted")]
+    #[arg(long, value_name = "ARN", env = "CUSTODY_KEY_ARN", required_unless_present_any = ["unencrypted", "link"])]
     pub(crate) key_arn: Option<String>,
     /// The IAM role that may use the key; without it the base credentials are used
     #[arg(long, value_name = "ARN", env = "CUSTODY_ROLE_ARN", requires = "key_arn")]
@@ -40,6 +41,13 @@ pub(crate) struct KeyArgs {
     /// Store everything in plain text
     #[arg(long, conflicts_with = "key_arn")]
     pub(crate) unencrypted: bool,
+    /// Run under the control plane that listens in this directory. The token of the link is read from standard input, and
+    /// all settings come over the link
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["key_arn", "unencrypted", "tenant_key"], hide = true)]
+    pub(crate) link: Option<PathBuf>,
+    /// Tenants' keys that came over a link.
+    #[arg(skip)]
+    pub(crate) linked_tenants: Vec<RootKeyRef>,
 }
 
 /// A tenant's key, and the way to it where that is the tenant's own.
@@ -80,7 +88,8 @@ impl KeyArgs {
             None => self.reference(&key.arn),
             Some((role, external_id)) => reference(&key.arn, Some(role), external_id.as_deref()),
         };
-        self.tenant_key.iter().map(one).collect()
+        let linked = self.linked_tenants.iter().cloned().map(Ok);
+        self.tenant_key.iter().map(one).chain(linked).collect()
     }
 }
 
@@ -107,17 +116,32 @@ fn check_region(key: &KeyArn, cluster: &str) -> Result<(), Failure> {
 }
 
 /// The KMS of every provider that the node may use, once its keys are known to be of its region.
-pub(crate) async fn providers(settings: &Settings, args: &KeyArgs) -> Result<Arc<Providers>, Failure> {
-    let ledger: Arc<dyn Ledger> = Arc::new(MemoryLedger::new(LEDGER_ENTRIES));
+///
+/// Under a control plane, sessions come from there, calls are recorded there, and no AWS setting of this process is looked
+/// at.
+pub(crate) async fn providers(
+    settings: &Settings,
+    args: &KeyArgs,
+    link: Option<&Arc<Link>>,
+) -> Result<Arc<Providers>, Failure> {
+    let ledger: Arc<dyn Ledger> = match link {
+        Some(link) => Arc::clone(link) as _,
+        None => Arc::new(MemoryLedger::new(LEDGER_ENTRIES)),
+    };
     let root_key = args.root_key()?;
     let mut providers = Providers::new();
     match root_key {
         Some(key) if key.provider() == Provider::Aws => {
-            let region = configured_region().await.unwrap_or_else(|| key.key_arn().region().to_owned());
+            let configured = if link.is_some() { None } else { configured_region().await };
+            let region = configured.unwrap_or_else(|| key.key_arn().region().to_owned());
             let tenants = args.tenant_keys()?;
             std::iter::once(&key).chain(&tenants).try_for_each(|key| check_region(key.key_arn(), &region))?;
             let session = SessionName::of(&args.cluster_id.as_str().parse()?)?;
-            let kms = AwsKms::new(AwsOptions::new(session), ledger)?;
+            let mut options = AwsOptions::new(session);
+            if let Some(link) = link {
+                options = options.with_sessions(Arc::clone(link) as _);
+            }
+            let kms = AwsKms::new(options, ledger)?;
             providers = providers.with(Provider::Aws, Arc::new(kms));
         }
         Some(_) => {

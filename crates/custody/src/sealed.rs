@@ -5,13 +5,14 @@ use std::{net::TcpListener, sync::Arc};
 
 use custody_kms::{Providers, RootKeyRef};
 use custody_store::{ZoneId, ZoneStatus};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use zeroize::Zeroizing;
 
 use crate::{
     Failure,
     config::Settings,
     handover,
+    linked::{Linked, Order},
     node::stop_signal,
     root_keys::{self, KeyArgs},
     storage::Storage,
@@ -24,6 +25,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     reason: &str,
     connections: usize,
+    linked: Option<&Linked>,
 ) -> Result<(), Failure> {
     tracing::warn!(reason, "sealed: this process holds no key and no data until the root key is available again");
     let (tell, reasons) = watch::channel(reason.to_owned());
@@ -32,26 +34,49 @@ pub(crate) async fn serve(
     let credentials = credentials(settings)?;
     tokio::select! {
         served = custody_node::serve_sealed(socket, reasons, &credentials, tls, connections, stop_signal()) => Ok(served?),
-        waited = wait_for_key(settings, args, &tell) => {
-            waited?;
-            tracing::info!("the root key is available again");
+        waited = wait_for_key(settings, args, &tell, linked) => {
+            if waited? == Order::Stop {
+                return Ok(());
+            }
+            tracing::info!("the cluster is opened again");
+            if let Some(linked) = linked {
+                linked.leave().await?;
+            }
             Err(handover::become_node(&listener))
         }
     }
 }
 
-/// Returns once the cluster's zone key can be unwrapped again. Looks at most once a check interval, whatever the last look
+/// Returns once the cluster's zone key can be unwrapped again, or the control plane says what to do. Looks at most once a check interval, whatever the last look
 /// came to, so that a cluster whose key flaps does not spin.
-async fn wait_for_key(settings: &Settings, args: &KeyArgs, tell: &watch::Sender<String>) -> Result<(), Failure> {
+async fn wait_for_key(
+    settings: &Settings,
+    args: &KeyArgs,
+    tell: &watch::Sender<String>,
+    linked: Option<&Linked>,
+) -> Result<Order, Failure> {
     let root_key = args.root_key()?.ok_or("an unencrypted cluster can't be sealed")?;
-    let kms = root_keys::providers(settings, args).await?;
+    let kms = root_keys::providers(settings, args, linked.map(|linked| &linked.link)).await?;
     loop {
-        tokio::time::sleep(settings.key_check_interval).await;
-        let reason = match look(settings, args, root_key.clone(), Arc::clone(&kms)).await {
-            Ok(status) if status.is_usable() => return Ok(()),
-            Ok(status) => status.to_string(),
-            Err(error) => error.to_string(),
+        let due = Instant::now() + settings.key_check_interval;
+        match linked {
+            None => tokio::time::sleep_until(due).await,
+            Some(linked) => {
+                let reason = tell.borrow().clone();
+                match linked.order(due, &reason).await {
+                    Order::Look => {}
+                    order => return Ok(order),
+                }
+            }
+        }
+        let (reason, outcome) = match look(settings, args, root_key.clone(), Arc::clone(&kms)).await {
+            Ok(status) if status.is_usable() => return Ok(Order::Open),
+            Ok(status) => (status.to_string(), status.outcome()),
+            Err(error) => (error.to_string(), None),
         };
+        if let Some(linked) = linked {
+            linked.note(outcome);
+        }
         tracing::info!(reason, "still sealed");
         tell.send_replace(reason);
     }

@@ -147,14 +147,9 @@ fn given(settings: &Settings, address: SocketAddr) -> Result<AdminCredentials, F
 
 /// Shows what was made at the first start, once: on a terminal, or in a file that only its owner can read.
 fn show(data_dir: &Path, first: FirstCredentials) -> Result<(), Failure> {
-    let mut lines = String::new();
-    if let Some(password) = &first.password {
-        lines += &format!("console user      {ADMIN}\nconsole password  {}\n", **password);
-    }
-    if let Some(key) = &first.api_key {
-        lines += &format!("API key           {}\n", **key);
-    }
-    let lines = Zeroizing::new(lines);
+    let password = first.password.map(|it| format!("console user      {ADMIN}\nconsole password  {}\n", *it));
+    let api_key = first.api_key.map(|it| format!("API key           {}\n", *it));
+    let lines = Zeroizing::new([password, api_key].into_iter().flatten().collect::<String>());
     if lines.is_empty() {
         return Ok(());
     }

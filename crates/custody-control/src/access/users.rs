@@ -9,7 +9,7 @@ use crate::{
     audit::{Deed, append},
     db::{Change, Db, now},
     random,
-    refusal::{Refused, name},
+    refusal::{self, Refused},
 };
 
 /// A user, without the password.
@@ -39,14 +39,14 @@ impl From<password::PasswordError> for Refused {
 pub(crate) async fn create(
     db: &Db,
     caller: &Caller,
-    called: &str,
+    name: &str,
     password: Zeroizing<String>,
     grant: Grant,
 ) -> Result<String, Refused> {
     caller.must_own()?;
     let hash = password::hash(password).await?;
     let mut change = db.change().await?;
-    let id = insert(&mut change, called, &hash, &grant).await?;
+    let id = insert(&mut change, name, &hash, &grant).await?;
     let project = grant.project_id.as_deref();
     let deed = Deed { project, actor: caller.id(), action: "user.create", subject: &id, detail: grant.role.as_str() };
     append(&mut change, deed).await?;
@@ -55,8 +55,8 @@ pub(crate) async fn create(
 }
 
 /// Stores a user whose password is hashed.
-pub(super) async fn insert(change: &mut Change, called: &str, hash: &str, grant: &Grant) -> Result<String, Refused> {
-    let name = name("a user's name", called)?;
+pub(super) async fn insert(change: &mut Change, name: &str, hash: &str, grant: &Grant) -> Result<String, Refused> {
+    let name = refusal::name("a user's name", name)?;
     let taken = sqlx::query_scalar!("SELECT count(*) FROM users WHERE name = ?", name).fetch_one(&mut **change).await?;
     if taken > 0 {
         return Err(Refused::conflict(format!("there is a user {name:?} already")));

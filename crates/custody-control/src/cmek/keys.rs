@@ -195,7 +195,7 @@ impl Control {
         progress: Progress<'_>,
     ) -> Result<Validation, Refused> {
         let project = self.key_project(caller, project).await?;
-        let key = self.reference(&project, new).await?;
+        let key = self.reference(&project, new)?;
         self.prove(&project, &key, progress).await
     }
 
@@ -203,7 +203,7 @@ impl Control {
     pub async fn add_key(&self, caller: &Caller, project: &str, new: &NewKey) -> Result<String, Refused> {
         let project = self.key_project(caller, project).await?;
         let label = new.name.as_deref().map(|text| name("a key's name", text)).transpose()?;
-        let key = self.reference(&project, new).await?;
+        let key = self.reference(&project, new)?;
         let region = Region::parse(&clean(&new.region_id))?;
         // Before KMS is asked at all; and once more when it is stored.
         let mut look = self.db.change().await?;
@@ -354,7 +354,7 @@ impl Control {
     }
 
     /// From what was typed to the key itself.
-    async fn reference(&self, project: &Project, new: &NewKey) -> Result<RootKeyRef, Refused> {
+    fn reference(&self, project: &Project, new: &NewKey) -> Result<RootKeyRef, Refused> {
         let Named { region, key, role } = self.named(new)?;
         let external_id = match &role {
             Some(_) => Some(project.external_id.parse()?),

@@ -14,16 +14,20 @@ use aws_sdk_kms::primitives::Blob;
 use aws_sdk_sts::config::ProvideCredentials;
 use aws_sdk_sts::operation::assume_role::AssumeRoleOutput;
 use tokio::sync::Mutex;
+use zeroize::Zeroizing;
 
 use crate::arn::{KeyArn, RoleArn};
-use crate::aws::AwsOptions;
 use crate::aws::endpoint::{self, SecureTransport};
 use crate::aws::failure::{chain, failure};
+use crate::aws::handed::HandedSession;
+use crate::aws::{AwsOptions, SessionName};
 use crate::context::EncryptionContext;
 use crate::description::{KeyState, KeyUsage};
+use crate::error::Action;
 use crate::key_ref::{Provider, RootKeyRef};
+use crate::root::Purpose;
 use crate::secret::Secret;
-use crate::wire::{Answer, Connected, Connector, Description, Failure, FailureKind, Reply, Wire};
+use crate::wire::{Answer, Connected, Connector, Description, Failure, FailureKind, Opened, Reply, Wire};
 
 /// The shortest session that STS gives.
 const SESSION_SECONDS: i32 = 900;
@@ -55,7 +59,9 @@ impl AwsConnector {
         if let Some(url) = &self.options.endpoint {
             loader = loader.endpoint_url(url);
         }
-        if let Some(base) = &self.options.base {
+        if self.options.sessions.is_some() {
+            loader = loader.no_credentials();
+        } else if let Some(base) = &self.options.base {
             loader = loader.credentials_provider(base.clone());
         }
         let config = loader.load().await;
@@ -81,6 +87,7 @@ impl AwsConnector {
         base: Credentials,
         key: &RootKeyRef,
         role: &RoleArn,
+        name: &SessionName,
     ) -> Result<AssumeRoleOutput, Failure> {
         // Retries are the gate's, so that each try is recorded; no cache, so that nothing outlives its session.
         let sts = aws_sdk_sts::config::Builder::from(config)
@@ -92,13 +99,69 @@ impl AwsConnector {
         aws_sdk_sts::Client::from_conf(sts)
             .assume_role()
             .role_arn(role.as_str())
-            .role_session_name(self.options.session_name.as_str())
+            .role_session_name(name.as_str())
+            .policy(session_policy(key.key_arn()))
             .set_external_id(key.external_id().map(|id| id.expose().to_owned()))
             .duration_seconds(SESSION_SECONDS)
             .send()
             .await
             .map_err(|error| failure(&error))
     }
+
+    /// Assumes the role for somebody else.
+    pub(crate) async fn hand(
+        &self,
+        key: &RootKeyRef,
+        role: &RoleArn,
+        name: &SessionName,
+    ) -> Result<Opened<HandedSession>, Failure> {
+        let config = self.region(key.key_arn().region()).await?;
+        let base = self.base(&config).await?;
+        let output = self.assume(&config, base, key, role, name).await?;
+        let given = output.credentials().ok_or_else(|| no_answer("AssumeRole gave no credentials"))?;
+        let unreadable = |_| no_answer("AssumeRole gave no time at which the session ends");
+        let session = output.assumed_role_user().map(|user| user.arn().to_owned());
+        let value = HandedSession {
+            access_key_id: given.access_key_id().to_owned(),
+            secret_access_key: Zeroizing::new(given.secret_access_key().to_owned()),
+            session_token: Zeroizing::new(given.session_token().to_owned()),
+            expires: SystemTime::try_from(*given.expiration()).map_err(unreadable)?,
+            session: session.clone(),
+        };
+        Ok(Opened { value, session, request_id: output.request_id().map(ToOwned::to_owned) })
+    }
+
+    /// The credentials of a fresh session on the key, and the session's name where a role was assumed.
+    async fn credentials(
+        &self,
+        config: &SdkConfig,
+        key: &RootKeyRef,
+        purpose: Purpose,
+    ) -> Result<Opened<Credentials>, Failure> {
+        if let Some(sessions) = &self.options.sessions {
+            let handed = sessions.session(key, purpose).await?;
+            let session = handed.session.clone();
+            return Ok(Opened { value: handed_credentials(handed), session, request_id: None });
+        }
+        match key.role_arn() {
+            None => Ok(Opened { value: self.base(config).await?, session: None, request_id: None }),
+            Some(role) => {
+                let handed = self.hand(key, role, &self.options.session_name).await?;
+                Ok(Opened {
+                    value: handed_credentials(handed.value),
+                    session: handed.session,
+                    request_id: handed.request_id,
+                })
+            }
+        }
+    }
+}
+
+/// What a session may do, whatever the role allows besides: the three actions, on the one key.
+fn session_policy(key: &KeyArn) -> String {
+    let actions = [Action::Encrypt, Action::Decrypt, Action::DescribeKey].map(Action::as_str);
+    let statement = serde_json::json!({ "Effect": "Allow", "Action": actions, "Resource": key.as_str() });
+    serde_json::json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
 }
 
 #[async_trait]
@@ -107,18 +170,13 @@ impl Connector for AwsConnector {
         Provider::Aws
     }
 
-    async fn connect(&self, key: &RootKeyRef) -> Result<Connected, Failure> {
+    fn assumes(&self, key: &RootKeyRef) -> bool {
+        self.options.sessions.is_none() && key.role_arn().is_some()
+    }
+
+    async fn connect(&self, key: &RootKeyRef, purpose: Purpose) -> Result<Connected, Failure> {
         let config = self.region(key.key_arn().region()).await?;
-        let base = self.base(&config).await?;
-        let (credentials, session, request_id) = match key.role_arn() {
-            None => (base, None, None),
-            Some(role) => {
-                let output = self.assume(&config, base, key, role).await?;
-                let session = output.assumed_role_user().map(|user| user.arn().to_owned());
-                let request_id = output.request_id().map(ToOwned::to_owned);
-                (role_credentials(&output)?, session, request_id)
-            }
-        };
+        let Opened { value: credentials, session, request_id } = self.credentials(&config, key, purpose).await?;
         let kms = aws_sdk_kms::config::Builder::from(&config)
             .credentials_provider(credentials)
             .identity_cache(IdentityCache::no_cache())
@@ -126,15 +184,13 @@ impl Connector for AwsConnector {
             .interceptor(SecureTransport)
             .build();
         let wire = AwsWire { client: aws_sdk_kms::Client::from_conf(kms) };
-        Ok(Connected { wire: Box::new(wire), session, request_id })
+        Ok(Connected { value: Box::new(wire), session, request_id })
     }
 }
 
-fn role_credentials(output: &AssumeRoleOutput) -> Result<Credentials, Failure> {
-    let given = output.credentials().ok_or_else(|| no_answer("AssumeRole gave no credentials"))?;
-    let expires = SystemTime::try_from(*given.expiration()).ok();
-    let token = Some(given.session_token().to_owned());
-    Ok(Credentials::new(given.access_key_id(), given.secret_access_key(), token, expires, "AssumeRole"))
+fn handed_credentials(handed: HandedSession) -> Credentials {
+    let (secret, token) = (handed.secret_access_key.as_str(), handed.session_token.to_string());
+    Credentials::new(handed.access_key_id, secret, Some(token), Some(handed.expires), "AssumeRole")
 }
 
 struct AwsWire {
@@ -196,8 +252,16 @@ fn no_answer(text: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
     use super::*;
-    use crate::aws::SessionName;
+    use crate::aws::{AwsKms, HandedFailure, HandedFailureKind, SessionSource};
+    use crate::error::{Cause, Outcome};
+    use crate::ledger::MemoryLedger;
+    use crate::retry::RetryPolicy;
+    use crate::root::RootKms;
 
     #[tokio::test]
     async fn neither_sts_nor_kms_is_sent_a_request_over_plain_http_wherever_the_endpoint_came_from() {
@@ -211,11 +275,97 @@ mod tests {
         connector.regions.lock().await.insert("us-west-2".to_owned(), config);
 
         let role = Some("arn:aws:iam::222222222222:role/custody");
-        let failure = connector.connect(&RootKeyRef::parse("aws", arn, role, None).unwrap()).await.err().unwrap();
+        let failure =
+            connector.connect(&RootKeyRef::parse("aws", arn, role, None).unwrap(), Purpose::Open).await.err().unwrap();
         assert!(matches!(failure.kind, FailureKind::Insecure(_)), "STS: {}", failure.text);
         let key = RootKeyRef::parse("aws", arn, None, None).unwrap();
-        let connected = connector.connect(&key).await.unwrap_or_else(|failure| panic!("{}", failure.text));
-        let failure = connected.wire.describe(key.key_arn()).await.err().unwrap();
+        let connected =
+            connector.connect(&key, Purpose::Open).await.unwrap_or_else(|failure| panic!("{}", failure.text));
+        let failure = connected.value.describe(key.key_arn()).await.err().unwrap();
         assert!(matches!(failure.kind, FailureKind::Insecure(_)), "KMS: {}", failure.text);
+    }
+
+    /// Gives the same answer each time, and counts how often it was asked.
+    struct Fake(Result<HandedSession, HandedFailure>, AtomicUsize);
+
+    #[async_trait]
+    impl SessionSource for Fake {
+        async fn session(&self, _: &RootKeyRef, _: Purpose) -> Result<HandedSession, HandedFailure> {
+            self.1.fetch_add(1, Ordering::SeqCst);
+            self.0.clone()
+        }
+    }
+
+    fn node(answer: Result<HandedSession, HandedFailure>) -> (AwsKms, Arc<Fake>, Arc<MemoryLedger>) {
+        let (fake, ledger) = (Arc::new(Fake(answer, AtomicUsize::new(0))), Arc::new(MemoryLedger::new(9)));
+        let name = SessionName::of(&"in01-test".parse().unwrap()).unwrap();
+        let options = AwsOptions {
+            // Nothing listens there.
+            endpoint: Some("http://127.0.0.1:1".to_owned()),
+            retry: RetryPolicy { attempts: 2, base: Duration::ZERO, cap: Duration::ZERO },
+            ..AwsOptions::new(name).with_sessions(fake.clone())
+        };
+        (AwsKms::new(options, ledger.clone()).unwrap(), fake, ledger)
+    }
+
+    fn key() -> RootKeyRef {
+        let arn = "arn:aws:kms:us-west-2:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+        RootKeyRef::parse("aws", arn, Some("arn:aws:iam::222222222222:role/custody"), None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn with_handed_sessions_sts_is_not_called_and_kms_is_called_in_them() {
+        const SESSION: &str = "arn:aws:sts::222222222222:assumed-role/custody/custody-in01-test";
+        let (kms, fake, ledger) = node(Ok(HandedSession {
+            access_key_id: "ASIAIOSFODNN7EXAMPLE".to_owned(),
+            secret_access_key: Zeroizing::new("not-a-secret".to_owned()),
+            session_token: Zeroizing::new("not-a-token".to_owned()),
+            expires: SystemTime::now() + Duration::from_mins(15),
+            session: Some(SESSION.to_owned()),
+        }));
+        let session = kms.session(&key(), Purpose::Renew).await.map_err(|error| error.to_string()).ok().unwrap();
+        assert!(ledger.entries().is_empty(), "STS was not called from here");
+        let error = session.describe().await.unwrap_err();
+        assert_eq!((error.outcome(), error.cause()), (Outcome::Unreachable, &Cause::NoConnection));
+        assert_eq!(fake.1.load(Ordering::SeqCst), 1);
+        let entries = ledger.entries();
+        assert_eq!(entries.len(), 2, "KMS was, twice");
+        assert!(entries.iter().all(|entry| entry.action == Action::DescribeKey));
+        assert_eq!(entries[0].session.as_deref(), Some(SESSION));
+    }
+
+    #[tokio::test]
+    async fn a_handed_failure_means_what_it_meant_where_it_came_about_and_is_not_tried_again() {
+        let refused = HandedFailure {
+            kind: HandedFailureKind::Service { code: Some("AccessDenied".to_owned()), status: Some(403) },
+            text: "not authorized".to_owned(),
+            request_id: Some("r-1".to_owned()),
+        };
+        let (kms, _, ledger) = node(Err(refused));
+        let error = kms.session(&key(), Purpose::Renew).await.err().unwrap();
+        assert_eq!((error.outcome(), error.cause()), (Outcome::Denied, &Cause::RoleRefused));
+        assert_eq!((error.code(), error.request_id()), (Some("AccessDenied"), Some("r-1")));
+        assert!(ledger.entries().is_empty());
+        // A throttled call was tried again where it was made.
+        let busy = HandedFailure { kind: HandedFailureKind::TimedOut, text: String::new(), request_id: None };
+        let (kms, fake, _) = node(Err(busy));
+        assert_eq!(kms.session(&key(), Purpose::Renew).await.err().unwrap().outcome(), Outcome::Unreachable);
+        assert_eq!(fake.1.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_link_that_is_broken_is_our_own_fault_and_never_the_key_owners() {
+        let (kms, ..) = node(Err(HandedFailure::ours("the control plane can't be reached")));
+        let error = kms.session(&key(), Purpose::Renew).await.err().unwrap();
+        assert_eq!((error.outcome(), error.cause()), (Outcome::Ours, &Cause::BaseCredential));
+    }
+
+    #[test]
+    fn a_session_may_do_three_things_with_one_key() {
+        let policy: serde_json::Value = serde_json::from_str(&session_policy(key().key_arn())).unwrap();
+        let statement = &policy["Statement"];
+        assert_eq!(statement.as_array().unwrap().len(), 1);
+        assert_eq!(statement[0]["Action"], serde_json::json!(["kms:Encrypt", "kms:Decrypt", "kms:DescribeKey"]));
+        assert_eq!(statement[0]["Resource"], key().key_arn().as_str());
     }
 }

@@ -3,7 +3,9 @@
 mod connector;
 mod endpoint;
 mod failure;
+mod handed;
 mod identity;
+mod sessions;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +21,9 @@ use crate::aws::connector::AwsConnector;
 pub use crate::aws::endpoint::InsecureEndpoint;
 #[cfg(feature = "fuzzing")]
 pub(crate) use crate::aws::endpoint::is_secure;
+pub use crate::aws::handed::{HandedFailure, HandedFailureKind, HandedSession, SessionSource};
 pub use crate::aws::identity::IdentityError;
+pub use crate::aws::sessions::AwsSessions;
 use crate::context::ContextId;
 use crate::error::KmsError;
 use crate::gate::Gate;
@@ -89,6 +93,8 @@ pub struct AwsOptions {
     pub endpoint: Option<String>,
     /// Where our base credentials come from, in place of the SDK's standard chain.
     pub base: Option<SharedCredentialsProvider>,
+    /// Where sessions come from, if others assume the roles for us. No base credentials are looked for then.
+    pub sessions: Option<Arc<dyn SessionSource>>,
 }
 
 impl AwsOptions {
@@ -100,6 +106,7 @@ impl AwsOptions {
             timeouts: AwsTimeouts::default(),
             endpoint: None,
             base: None,
+            sessions: None,
         }
     }
 
@@ -115,6 +122,13 @@ impl AwsOptions {
         self.base = Some(SharedCredentialsProvider::new(provider));
         self
     }
+
+    /// The same with sessions that others open: no base credentials are used, and STS is never called from here.
+    #[must_use]
+    pub fn with_sessions(mut self, sessions: Arc<dyn SessionSource>) -> Self {
+        self.sessions = Some(sessions);
+        self
+    }
 }
 
 impl fmt::Debug for AwsOptions {
@@ -128,6 +142,14 @@ impl fmt::Debug for AwsOptions {
     }
 }
 
+/// Refuses plain http off loopback, in the options or in one of the SDK's variables.
+fn check_endpoints(options: &AwsOptions) -> Result<(), InsecureEndpoint> {
+    if let Some(endpoint) = &options.endpoint {
+        endpoint::check("the configured KMS endpoint", endpoint)?;
+    }
+    endpoint::check_environment(|name| std::env::var(name).ok())
+}
+
 /// AWS KMS.
 pub struct AwsKms(Gate<AwsConnector>);
 
@@ -137,10 +159,7 @@ impl AwsKms {
     /// Plain http off loopback is refused: here, if the options or one of the SDK's variables names such an endpoint,
     /// and again before every request, wherever its endpoint came from.
     pub fn new(options: AwsOptions, ledger: Arc<dyn Ledger>) -> Result<Self, InsecureEndpoint> {
-        if let Some(endpoint) = &options.endpoint {
-            endpoint::check("the configured KMS endpoint", endpoint)?;
-        }
-        endpoint::check_environment(|name| std::env::var(name).ok())?;
+        check_endpoints(&options)?;
         let retry = options.retry;
         Ok(Self(Gate::new(AwsConnector::new(options), ledger, retry)))
     }

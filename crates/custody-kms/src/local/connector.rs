@@ -11,6 +11,7 @@ use crate::envelope;
 use crate::key_ref::{Provider, RootKeyRef};
 use crate::local::file::{self, StoredKey, StoredState};
 use crate::local::keys::{is_gone, time};
+use crate::root::Purpose;
 use crate::secret::Secret;
 use crate::wire::{Answer, Connected, Connector, Description, Failure, FailureKind, Reply, Wire};
 
@@ -30,7 +31,7 @@ impl Connector for LocalConnector {
         Provider::Local
     }
 
-    async fn connect(&self, key: &RootKeyRef) -> Result<Connected, Failure> {
+    async fn connect(&self, key: &RootKeyRef, _: Purpose) -> Result<Connected, Failure> {
         let (path, arn) = (self.path.clone(), key.key_arn().clone());
         let unusable = |text: String| Failure::new(FailureKind::File, text);
         let keys = tokio::task::spawn_blocking(move || file::read(&path))
@@ -38,7 +39,7 @@ impl Connector for LocalConnector {
             .map_err(|error| unusable(error.to_string()))?
             .map_err(|error| unusable(error.to_string()))?;
         let key = keys.into_iter().find(|key| key.arn == arn && !is_gone(key));
-        Ok(Connected { wire: Box::new(LocalWire { key }), session: None, request_id: None })
+        Ok(Connected { value: Box::new(LocalWire { key }), session: None, request_id: None })
     }
 }
 

@@ -3,6 +3,8 @@
 //! Clients send their credential with every call. A password is checked with argon2id once and then known by a keyed hash
 //! under a key that exists in this process alone, so that nothing in memory or on disk tells the credential.
 
+mod issued;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -21,6 +23,9 @@ use custody_password::{Tag, Throttle, hash as hash_password};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+pub use issued::{Access, ApiKeys, CannotAsk};
+use issued::{Issued, PREFIX};
+
 use crate::limits::{CHECKS_AT_ONCE, KNOWN, LONGEST, TURN};
 
 /// The user that exists from the start and may manage the others.
@@ -29,8 +34,8 @@ pub(crate) const ROOT: &str = "root";
 /// Who a call comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// The holder of a static API key.
-    ApiKey,
+    /// The holder of an API key.
+    ApiKey(Access),
     /// A user who gave the password.
     User(Arc<str>),
 }
@@ -39,9 +44,14 @@ impl Caller {
     /// Whether the caller may manage users.
     pub(crate) fn is_admin(&self) -> bool {
         match self {
-            Self::ApiKey => true,
+            Self::ApiKey(access) => *access == Access::Admin,
             Self::User(name) => &**name == ROOT,
         }
+    }
+
+    /// Whether the caller may do nothing but read.
+    pub(crate) fn only_reads(&self) -> bool {
+        matches!(self, Self::ApiKey(Access::Read))
     }
 }
 
@@ -100,6 +110,8 @@ pub(crate) struct Authenticator {
     users: Arc<dyn Users>,
     key: hmac::Key,
     api_keys: Vec<Tag>,
+    /// Keys that are known elsewhere.
+    issued: Option<Issued>,
     /// The hash of root's first password, should there be no root yet.
     root_hash: Option<String>,
     /// Compared when a user does not exist, so that the time taken doesn't tell.
@@ -148,6 +160,7 @@ impl Authenticator {
         Ok(Self {
             api_keys: api_keys.iter().map(|api_key| tag(&key, api_key.as_bytes())).collect(),
             users,
+            issued: None,
             decoy: hash(Zeroizing::new(decoy)).await?,
             key,
             root_hash,
@@ -158,6 +171,23 @@ impl Authenticator {
         })
     }
 
+    /// The same, with root's first password as a hash, should none have been given as text.
+    pub(crate) fn with_root_hash(mut self, hash: Option<String>) -> Result<Self, AuthError> {
+        if let Some(hash) = hash {
+            if !custody_password::is_hash(&hash) {
+                return Err(AuthError::RootPassword("the hash of the first password is none of argon2id".to_owned()));
+            }
+            self.root_hash.get_or_insert(hash);
+        }
+        Ok(self)
+    }
+
+    /// The same, with API keys that are known elsewhere.
+    pub(crate) fn with_issued(mut self, keys: Option<Arc<dyn ApiKeys>>) -> Self {
+        self.issued = keys.map(Issued::new);
+        self
+    }
+
     /// Who sends this `authorization` header.
     pub(crate) async fn check(&self, header: Option<&HeaderValue>) -> Result<Caller, Denied> {
         let Some(tokens) = header.and_then(|value| tokens(value.as_bytes())) else {
@@ -166,11 +196,16 @@ impl Authenticator {
         for token in &tokens {
             let tag = self.tag(token.as_bytes());
             if self.is_api_key(&tag) {
-                return Ok(Caller::ApiKey);
+                return Ok(Caller::ApiKey(Access::Admin));
             }
             if let Some(user) = self.known(&tag) {
                 return Ok(Caller::User(user));
             }
+        }
+        if let Some(issued) = &self.issued
+            && let Some(token) = tokens.iter().find(|token| token.starts_with(PREFIX))
+        {
+            return issued.access(self.tag(token.as_bytes()), token).await.map(Caller::ApiKey);
         }
         match tokens.iter().find_map(|token| Some((token, token.split_once(':')?))) {
             Some((token, (user, password))) => self.sign_in(self.tag(token.as_bytes()), user, password).await,

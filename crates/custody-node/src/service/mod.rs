@@ -127,6 +127,14 @@ macro_rules! calls {
         /// The calls that are answered. All others are told that they are not implemented.
         pub(crate) const CALLS: &[&str] = &[$($wire_name),*];
 
+        /// Whether a call only reads.
+        pub(crate) fn reads(call: &str) -> bool {
+            match call {
+                $($wire_name => stringify!($kind) == "read",)*
+                _ => false,
+            }
+        }
+
         #[async_trait]
         impl MilvusService for Service {
             $(async fn $name(&self, request: Request<$request>) -> Result<Response<$response>, Status> {

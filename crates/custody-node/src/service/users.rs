@@ -22,7 +22,7 @@ impl From<PasswordError> for Failure {
     fn from(error: PasswordError) -> Self {
         match error {
             PasswordError::Hash(_) => Self::Reply(MilvusCode::Unexpected, error.to_string()),
-            _ => Self::invalid(error.to_string()),
+            PasswordError::Length(_) => Self::invalid(error.to_string()),
         }
     }
 }

@@ -16,7 +16,7 @@ use tonic::Code;
 
 use super::{
     super::{Adapter, Call, Service},
-    CALLS, Refused, perform,
+    CALLS, Refused, perform, reads,
 };
 use crate::{
     auth::Caller,
@@ -50,7 +50,8 @@ async fn handle(State(rest): State<Arc<Rest>>, request: Request) -> Response {
     let _in_flight = rest.gate.metrics.begin();
     let asked = request.uri().path().strip_prefix('/');
     let call = CALLS.iter().copied().find(|call| Some(*call) == asked);
-    let answered = rest.gate.let_in(call, request, |request| answer(&rest.node, call, request)).await;
+    let answered =
+        rest.gate.let_in(call, call.is_some_and(reads), request, |request| answer(&rest.node, call, request)).await;
     let response = answered.unwrap_or_else(|status| told(envelope::refused(&status), status.code(), None));
     let Told(code, error) = response.extensions().get().copied().unwrap_or(Told(Code::Unknown, None));
     rest.gate.answered(call, code, error, started);

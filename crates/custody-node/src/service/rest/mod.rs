@@ -38,6 +38,14 @@ macro_rules! calls {
         /// The calls that are answered, by the end of their path.
         pub(crate) const CALLS: &[&str] = &[$($path),*];
 
+        /// Whether a call only reads.
+        fn reads(path: &str) -> bool {
+            match path {
+                $($path => stringify!($kind) == "read",)*
+                _ => false,
+            }
+        }
+
         /// Answers a call of the table.
         async fn perform(node: Arc<Adapter>, call: Call, path: &str, bytes: Vec<u8>) -> std::result::Result<Answer, Refused> {
             let mut body = Body::read(&bytes).map_err(Refused::Unreadable)?;

@@ -1,0 +1,367 @@
+//! A node under a control plane (rule 23): its settings, its AWS sessions and its orders come over the link, and how it is
+//! goes back.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use custody_keyring::{Keyring, Zone, ZoneStatus};
+use custody_kms::Outcome;
+use custody_link::{Command, KeyPolicy, Link, NodeConfig, NodeState, Report, ZoneReport, ZoneState};
+use custody_node::{Access, ApiKeys, CannotAsk};
+use custody_store::{ClusterId, ZoneId};
+use tokio::sync::mpsc;
+
+use crate::{
+    Failure,
+    config::Settings,
+    handover,
+    inherit::{self, Inherited},
+    logging, node,
+    root_keys::KeyArgs,
+};
+
+/// How long the control plane may take to say what this node is to be.
+const CONFIGURE: Duration = Duration::from_mins(1);
+/// How long the last records may take to reach it.
+const FLUSH: Duration = Duration::from_secs(3);
+/// How often statuses are looked at.
+const LOOK: Duration = Duration::from_millis(250);
+/// How often the node reports although nothing changed.
+const REPORT: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_hours(1);
+
+/// `custody node --link`.
+pub(crate) async fn run(cluster: ClusterId, directory: PathBuf) -> Result<(), Failure> {
+    let inherited = inherit::take()?;
+    let (link, commands) = Link::connect(directory, cluster.to_string(), inherited.token.clone());
+    let config = match &inherited.config {
+        Some(config) => config.clone(),
+        None => link.config(CONFIGURE).await?,
+    };
+    if config.cluster != cluster.as_str() {
+        return Err(format!("the control plane speaks of the cluster {}, not of {cluster}", config.cluster).into());
+    }
+    let settings = settings(&config)?;
+    logging::start(&settings)?;
+    let keys = key_args(cluster, &config)?;
+    let linked = Linked::new(link, commands, inherited, config);
+    let ended = node::serve_cluster(&settings, &keys, Some(&linked)).await;
+    linked.link.flush(FLUSH).await;
+    ended
+}
+
+/// The settings that the control plane gave; nothing else is looked at.
+fn settings(config: &NodeConfig) -> Result<Settings, Failure> {
+    let grace = config.key.as_ref().and_then(|key| config.policy.grace_seconds.get(&key.arn));
+    let settings = Settings {
+        data_dir: config.data_dir.clone(),
+        storage: Some(config.storage.clone()),
+        listen: Some(config.listen),
+        key_check_interval: Duration::from_millis(config.key_check_interval_ms),
+        key_grace: grace.map_or(GRACE, |seconds| Duration::from_secs(*seconds)),
+        tls_cert: config.tls_cert.clone(),
+        tls_key: config.tls_key.clone(),
+        insecure: config.insecure,
+        allow_swap: config.allow_swap,
+        kms_file: config.kms_file.clone(),
+        log: config.log.clone(),
+        log_json: config.log_json,
+        ..Settings::default()
+    };
+    settings.check()?;
+    Ok(settings)
+}
+
+fn key_args(cluster_id: ClusterId, config: &NodeConfig) -> Result<KeyArgs, Failure> {
+    let key = config.key.as_ref();
+    let tenants: Result<_, _> = config.policy.tenant_keys.iter().map(custody_link::KeyRef::reference).collect();
+    Ok(KeyArgs {
+        cluster_id,
+        key_arn: key.map(|key| key.arn.clone()),
+        role_arn: key.and_then(|key| key.role.clone()),
+        external_id: key.and_then(|key| key.external_id.clone()),
+        tenant_key: Vec::new(),
+        unencrypted: key.is_none(),
+        link: None,
+        linked_tenants: tenants?,
+    })
+}
+
+/// What a node has of its control plane.
+pub(crate) struct Linked {
+    pub(crate) link: Arc<Link>,
+    state: Mutex<State>,
+    commands: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
+}
+
+struct State {
+    inherited: Inherited,
+    config: NodeConfig,
+    /// The statuses of zones that wait for a person, as they were before they were held.
+    held: BTreeMap<ZoneId, ZoneStatus>,
+}
+
+/// What a sealed cluster's stub is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Look whether the key is there, if it is time.
+    Look,
+    /// Become the node.
+    Open,
+    /// End the process.
+    Stop,
+}
+
+impl Linked {
+    fn new(
+        link: Link,
+        commands: mpsc::UnboundedReceiver<Command>,
+        mut inherited: Inherited,
+        config: NodeConfig,
+    ) -> Self {
+        // What an earlier image was told it has heeded, and an unseal since then counts.
+        if inherited.config.is_none() {
+            inherited.hold.follow(false, config.policy.hold);
+        }
+        let state = Mutex::new(State { inherited, config, held: BTreeMap::new() });
+        Self { link: Arc::new(link), state, commands: tokio::sync::Mutex::new(commands) }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The hash of root's first password.
+    pub(crate) fn root_hash(&self) -> Option<String> {
+        self.with(|state| state.config.root_hash.clone())
+    }
+
+    /// Whether the cluster is to stay sealed.
+    pub(crate) fn holds(&self) -> bool {
+        self.with(|state| state.inherited.hold.holds())
+    }
+
+    /// Tells that the cluster is being opened.
+    pub(crate) fn starting(&self) {
+        self.link.report(report(NodeState::Starting, Vec::new()));
+    }
+
+    /// Tells that the cluster is sealed, and why.
+    fn sealed(&self, reason: &str) {
+        let outcome = self.with(|state| state.inherited.outcome.clone());
+        self.link.report(report(NodeState::Sealed { reason: reason.to_owned(), outcome }, Vec::new()));
+    }
+
+    /// Notes what a seal of the cluster, or a look at its key, came to. A revocation may have to wait for a person.
+    pub(crate) fn note(&self, outcome: Option<Outcome>) {
+        self.with(|state| {
+            state.inherited.outcome = outcome.map(|outcome| outcome.as_str().to_owned());
+            let key = state.config.key.as_ref().map(|key| key.arn.clone());
+            if outcome == Some(Outcome::Revoked) && key.is_some_and(|key| manual(&state.config.policy, &key)) {
+                state.inherited.hold.revoked = true;
+            }
+        });
+    }
+
+    /// Leaves what the next image has to know, and lets the record of calls arrive.
+    pub(crate) async fn leave(&self) -> Result<(), Failure> {
+        self.link.flush(FLUSH).await;
+        self.with(|state| {
+            state.inherited.config = Some(state.config.clone());
+            inherit::leave(&state.inherited)
+        })
+    }
+
+    /// Becomes the keyless stub. Returns only on failure.
+    pub(crate) async fn become_sealed(&self, listener: &std::net::TcpListener, reason: &str) -> Failure {
+        match self.leave().await {
+            Ok(()) => handover::become_sealed(listener, reason),
+            Err(error) => error,
+        }
+    }
+
+    /// Follows the control plane while the cluster is served; returns when the process is to end.
+    pub(crate) async fn follow(&self, keyring: Option<&Keyring>) {
+        let mut commands = self.commands.lock().await;
+        let mut policies = self.link.policies();
+        policies.mark_changed();
+        let mut look = tokio::time::interval(LOOK);
+        let mut told: Option<(Report, Instant)> = None;
+        loop {
+            tokio::select! {
+                command = commands.recv() => match (command, keyring) {
+                    (None | Some(Command::Stop), _) => return,
+                    (Some(_), None) => tracing::warn!("an unencrypted cluster can't be sealed"),
+                    (Some(Command::Seal), Some(keyring)) => self.seal(keyring),
+                    (Some(Command::Unseal), Some(keyring)) => {
+                        self.with(|state| state.held.clear());
+                        self.unseal();
+                        keyring.unseal_all();
+                    }
+                },
+                Ok(()) = policies.changed() => {
+                    let policy = policies.borrow_and_update().clone();
+                    if let (Some(policy), Some(keyring)) = (policy, keyring) {
+                        self.take_policy(&policy);
+                        apply(&policy, keyring);
+                        if self.holds() {
+                            self.seal(keyring);
+                        }
+                    }
+                }
+                _ = look.tick() => self.tell(keyring, &mut told),
+            }
+        }
+    }
+
+    fn seal(&self, keyring: &Keyring) {
+        self.with(|state| state.inherited.hold.by_hand = true);
+        keyring.seal_all();
+    }
+
+    fn unseal(&self) {
+        self.with(|state| {
+            state.inherited.hold = inherit::Hold::default();
+            state.inherited.outcome = None;
+        });
+    }
+
+    fn take_policy(&self, policy: &KeyPolicy) {
+        self.with(|state| {
+            state.inherited.hold.follow(state.config.policy.hold, policy.hold);
+            state.config.policy = policy.clone();
+        });
+    }
+
+    /// Holds what must wait for a person, and reports if anything changed or it is time.
+    fn tell(&self, keyring: Option<&Keyring>, told: &mut Option<(Report, Instant)>) {
+        let zones = keyring.map(|keyring| self.zones(keyring)).unwrap_or_default();
+        let now = report(NodeState::Serving, zones);
+        if told.as_ref().is_none_or(|(before, at)| *before != now || at.elapsed() >= REPORT) {
+            self.link.report(now.clone());
+            *told = Some((now, Instant::now()));
+        }
+    }
+
+    fn zones(&self, keyring: &Keyring) -> Vec<ZoneReport> {
+        let one = |zone: &Arc<Zone>| {
+            let status = zone.status();
+            let revoked = status.outcome() == Some(Outcome::Revoked) && !status.is_usable();
+            // The cluster's own zone ends this image, and the stub waits.
+            if revoked && zone.id() != ZoneId::CLUSTER {
+                let hold = self.with(|state| {
+                    let hold = manual(&state.config.policy, zone.key().as_str());
+                    if hold {
+                        state.held.insert(zone.id(), status.clone());
+                    }
+                    hold
+                });
+                if hold {
+                    keyring.seal(zone.id());
+                }
+            }
+            let held = self.with(|state| state.held.get(&zone.id()).cloned());
+            zone_report(zone, held.as_ref().unwrap_or(&status))
+        };
+        keyring.zones().iter().map(one).collect()
+    }
+
+    /// What the stub is to do next: look at the key when `due`, unless it is to stay sealed. It reports meanwhile.
+    pub(crate) async fn order(&self, due: tokio::time::Instant, reason: &str) -> Order {
+        let mut commands = self.commands.lock().await;
+        let mut policies = self.link.policies();
+        policies.mark_changed();
+        let mut again = tokio::time::interval(REPORT);
+        loop {
+            let held = self.holds();
+            tokio::select! {
+                command = commands.recv() => match command {
+                    None | Some(Command::Stop) => return Order::Stop,
+                    Some(Command::Seal) => self.with(|state| state.inherited.hold.by_hand = true),
+                    Some(Command::Unseal) => {
+                        self.unseal();
+                        return Order::Open;
+                    }
+                },
+                Ok(()) = policies.changed() => {
+                    let policy = policies.borrow_and_update().clone();
+                    if let Some(policy) = policy {
+                        self.take_policy(&policy);
+                    }
+                    if held && !self.holds() {
+                        return Order::Open;
+                    }
+                }
+                _ = again.tick() => self.sealed(reason),
+                () = tokio::time::sleep_until(due), if !held => return Order::Look,
+            }
+        }
+    }
+}
+
+fn manual(policy: &KeyPolicy, key: &str) -> bool {
+    policy.manual_recovery.iter().any(|arn| arn == key)
+}
+
+/// Lets the keyring follow a policy. A key that is not allowed any more stays so until the node starts anew: zones may be
+/// under it.
+fn apply(policy: &KeyPolicy, keyring: &Keyring) {
+    for key in &policy.tenant_keys {
+        let allowed = key.reference().map_err(Failure::from).and_then(|key| Ok(keyring.allow_key(key)?));
+        if let Err(error) = allowed {
+            tracing::error!(key = key.arn, %error, "a key of the control plane's policy can't be allowed");
+        }
+    }
+    for (key, seconds) in &policy.grace_seconds {
+        let grace = Duration::from_secs(*seconds);
+        let set = key.parse().map_err(Failure::from).and_then(|key| Ok(keyring.set_grace(&key, grace)?));
+        if let Err(error) = set {
+            tracing::error!(key, %error, "the grace of a key can't be set");
+        }
+    }
+}
+
+fn report(state: NodeState, zones: Vec<ZoneReport>) -> Report {
+    Report { state, zones, pid: std::process::id() }
+}
+
+fn zone_report(zone: &Zone, status: &ZoneStatus) -> ZoneReport {
+    let (state, reason, until) = match status {
+        ZoneStatus::Available => (ZoneState::Available, None, None),
+        ZoneStatus::Grace { until, reason } => (ZoneState::Grace, Some(reason.to_string()), Some(*until)),
+        ZoneStatus::Sealed(reason) => (ZoneState::Sealed, Some(reason.to_string()), None),
+    };
+    let unix_ms = |time: std::time::SystemTime| {
+        let since = time.duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    };
+    ZoneReport {
+        zone: zone.id().to_string(),
+        key_arn: zone.key().to_string(),
+        key_version: zone.current_version(),
+        status: state,
+        outcome: status.outcome().map(|outcome| outcome.as_str().to_owned()),
+        reason,
+        grace_until_unix_ms: until.map(unix_ms),
+    }
+}
+
+/// API keys of the control plane.
+pub(crate) struct LinkKeys(pub(crate) Arc<Link>);
+
+#[async_trait]
+impl ApiKeys for LinkKeys {
+    async fn access(&self, digest: &str) -> Result<Option<Access>, CannotAsk> {
+        Ok(match self.0.ask_access(digest).await.map_err(|_| CannotAsk)? {
+            custody_link::Access::None => None,
+            custody_link::Access::Read => Some(Access::Read),
+            custody_link::Access::Write => Some(Access::Write),
+            custody_link::Access::Admin => Some(Access::Admin),
+        })
+    }
+}
