@@ -165,7 +165,13 @@ impl World {
 
     fn shows_no_token(&self) -> Result<(), Failure> {
         for file in ["environ", "cmdline"] {
-            let bytes = std::fs::read(format!("/proc/{}/{file}", self.child.id()))?;
+            let read = std::fs::read(format!("/proc/{}/{file}", self.child.id()));
+            if file == "environ" && !rustix::process::geteuid().is_root() {
+                assert_eq!(read.map_err(|error| error.kind()), Err(std::io::ErrorKind::PermissionDenied));
+                eprintln!("SKIPPED: reading the environment of a process that can't be dumped takes root");
+                continue;
+            }
+            let bytes = read?;
             assert!(!bytes.is_empty() && !bytes.windows(16).any(|part| part == &TOKEN.as_bytes()[..16]), "{file}");
         }
         Ok(())
