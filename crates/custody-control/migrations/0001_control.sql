@@ -140,18 +140,6 @@ CREATE TABLE cluster_keys (
     PRIMARY KEY (cluster_id, key_id)
 ) STRICT;
 
-CREATE TABLE jobs (
-    id TEXT PRIMARY KEY NOT NULL,
-    project_id TEXT NOT NULL,
-    cluster_id TEXT,
-    kind TEXT NOT NULL,
-    status TEXT NOT NULL,
-    progress INTEGER NOT NULL DEFAULT 0,
-    message TEXT,
-    created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
-) STRICT;
-
 CREATE TABLE alert_rules (
     id TEXT PRIMARY KEY NOT NULL,
     project_id TEXT NOT NULL REFERENCES projects (id) ON DELETE CASCADE,

@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
+use custody_kms::ExternalId;
 use serde::Serialize;
 
 use crate::{
@@ -99,7 +100,7 @@ pub struct Project {
     pub create_time_milli: i64,
     /// What we show when we assume a role of its owner. Not for everybody: see the setup of a key.
     #[serde(skip)]
-    pub(crate) external_id: String,
+    pub(crate) external_id: ExternalId,
 }
 
 /// Makes a project; returns its id.
@@ -145,7 +146,7 @@ pub(crate) async fn list(db: &Db, caller: &Caller) -> Result<Vec<Project>, Refus
                 plan: row.plan.parse()?,
                 instance_count: row.clusters,
                 create_time_milli: row.created_at,
-                external_id: row.external_id,
+                external_id: row.external_id.parse().map_err(Refused::internal)?,
             })
         })
         .collect()
@@ -172,7 +173,7 @@ pub(crate) async fn known(db: &Db, id: &str) -> Result<Project, Refused> {
         plan: row.plan.parse()?,
         instance_count: row.clusters,
         create_time_milli: row.created_at,
-        external_id: row.external_id,
+        external_id: row.external_id.parse().map_err(Refused::internal)?,
     })
 }
 
@@ -243,9 +244,11 @@ mod tests {
         for called in ["a", "b", "c"] {
             let id = create(&db, &callers::owner(), called, Plan::BusinessCritical).await.unwrap();
             let project = known(&db, &id).await.unwrap();
-            assert_eq!(project.external_id.len(), 32);
-            assert!(!serde_json::to_string(&project).unwrap().contains(&project.external_id));
-            seen.insert(project.external_id);
+            let external_id = project.external_id.expose().to_owned();
+            assert_eq!(external_id.len(), 32);
+            assert!(!serde_json::to_string(&project).unwrap().contains(&external_id));
+            assert!(!format!("{project:?}").contains(&external_id));
+            seen.insert(external_id);
         }
         assert_eq!(seen.len(), 3);
     }

@@ -41,15 +41,6 @@ pub(crate) fn digest(secret: &[u8]) -> String {
     hex::digits(digest::digest(&digest::SHA256, secret).as_ref()).collect()
 }
 
-/// A random share from 0 to 1. Jitter needs no perfect source: without one, the whole is taken.
-pub(crate) fn fraction() -> f64 {
-    let mut bytes = [0; 4];
-    match rand::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_be_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 1.0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

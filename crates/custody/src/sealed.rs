@@ -47,8 +47,8 @@ pub(crate) async fn serve(
     }
 }
 
-/// Returns once the cluster's zone key can be unwrapped again, or the control plane says what to do. Looks at most once a check interval, whatever the last look
-/// came to, so that a cluster whose key flaps does not spin.
+/// Returns once the cluster's zone key can be unwrapped again, or the control plane says what to do. Looks at most once a
+/// check interval, whatever the last look came to, so that a cluster whose key flaps does not spin.
 async fn wait_for_key(
     settings: &Settings,
     args: &KeyArgs,

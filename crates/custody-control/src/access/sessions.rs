@@ -3,11 +3,13 @@
 use std::{
     collections::hash_map::RandomState,
     hash::BuildHasher,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::constant_time;
 use custody_password::{self as password, Tag, Throttle};
+use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use super::{Caller, caller::grants_of};
@@ -18,6 +20,10 @@ use crate::{
     refusal::{Kind, Refused},
 };
 
+/// Password checks at the same time: each takes a processor, and memory by the megabyte, and strangers may ask for them.
+const CHECKS_AT_ONCE: usize = 2;
+/// How long one waits for a turn.
+const TURN: Duration = Duration::from_secs(5);
 /// How long one stays signed in.
 const LASTS: Duration = Duration::from_hours(12);
 
@@ -31,8 +37,8 @@ pub struct SignedIn {
     pub lasts: Duration,
 }
 
-/// Somebody who is signed in.
-#[derive(Clone, Debug)]
+/// Somebody who is signed in. There is no `Debug`: the token would be in it.
+#[derive(Clone)]
 pub struct Visitor {
     /// Who, with the roles.
     pub caller: Caller,
@@ -57,11 +63,19 @@ impl Visitor {
 }
 
 /// Lets people in who know their password, and slows down who guesses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Gatekeeper {
-    throttle: Throttle,
+    throttle: Arc<Throttle>,
+    turns: Arc<Semaphore>,
     names: RandomState,
     decoy: tokio::sync::OnceCell<String>,
+}
+
+impl Default for Gatekeeper {
+    fn default() -> Self {
+        let turns = Arc::new(Semaphore::new(CHECKS_AT_ONCE));
+        Self { throttle: Arc::default(), turns, names: RandomState::new(), decoy: tokio::sync::OnceCell::new() }
+    }
 }
 
 impl Gatekeeper {
@@ -72,18 +86,32 @@ impl Gatekeeper {
             let seconds = wait.as_secs() + 1;
             Refused::new(Kind::TooMany, format!("too many failed sign-ins of this user: try again in {seconds} s"))
         })?;
+        let turn = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Refused::new(Kind::TooMany, "too many sign-ins at once: try again"));
+        };
         let found = sqlx::query!("SELECT id, password FROM users WHERE name = ?", name).fetch_optional(db.pool());
         let (id, hash) = match found.await? {
             Some(user) => (Some(user.id), user.password),
             None => (None, self.decoy().await?),
         };
-        let right = password::verify(given, hash).await;
-        let Some(id) = id.filter(|_| right) else {
-            self.throttle.failed(tag, Instant::now());
-            return Err(Refused::new(Kind::Unauthenticated, "wrong user name or password"));
-        };
-        self.throttle.succeeded(&tag);
-        open(db, &id).await
+        let (throttle, exists) = (Arc::clone(&self.throttle), id.is_some());
+        // To its end, even if the browser goes away: a check keeps its turn, and a wrong guess counts.
+        let check = tokio::spawn(async move {
+            let right = password::verify(given, hash).await && exists;
+            if right {
+                throttle.succeeded(&tag);
+            } else {
+                throttle.failed(tag, Instant::now());
+            }
+            drop(turn);
+            right
+        });
+        let right = check.await.map_err(Refused::internal)?;
+        match id.filter(|_| right) {
+            Some(id) => open(db, &id).await,
+            None => Err(Refused::new(Kind::Unauthenticated, "wrong user name or password")),
+        }
     }
 
     /// Compared when there is no such user, so that the time taken doesn't tell.
@@ -172,7 +200,7 @@ mod tests {
             assert_eq!(visitor_now.must_have_meant(forged).unwrap_err().kind, Kind::Forbidden);
         }
         sign_out(&db, &signed.cookie).await.unwrap();
-        assert_eq!(visitor(&db, &signed.cookie).await.unwrap_err().kind, Kind::Unauthenticated);
+        assert_eq!(visitor(&db, &signed.cookie).await.err().unwrap().kind, Kind::Unauthenticated);
     }
 
     #[tokio::test]
@@ -203,6 +231,17 @@ mod tests {
             }
             assert_eq!(last.unwrap().kind, Kind::TooMany, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn strangers_get_no_more_checks_at_once_than_there_are_turns() {
+        let (db, _directory, _) = with_a_user().await;
+        let gate = Gatekeeper::default();
+        let turns = Arc::clone(&gate.turns).acquire_many_owned(2).await.unwrap();
+        let refused = gate.sign_in(&db, "ann", secret("correct horse")).await.err().unwrap();
+        assert_eq!((refused.kind, refused.message.as_str()), (Kind::TooMany, "too many sign-ins at once: try again"));
+        drop(turns);
+        assert!(gate.sign_in(&db, "ann", secret("correct horse")).await.is_ok());
     }
 
     #[tokio::test]

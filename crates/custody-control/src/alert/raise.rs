@@ -21,21 +21,9 @@ pub enum AlertKind {
     KeyStatus,
     /// A key is scheduled for deletion.
     KeyDeletion,
-    /// A role no longer demands the external id.
-    ExternalId,
-    /// A cluster's status has changed.
-    ClusterStatus,
-    /// A cluster's grace is about to end.
-    GraceEnding,
 }
 
-const KINDS: [AlertKind; 5] = [
-    AlertKind::KeyStatus,
-    AlertKind::KeyDeletion,
-    AlertKind::ExternalId,
-    AlertKind::ClusterStatus,
-    AlertKind::GraceEnding,
-];
+const KINDS: [AlertKind; 2] = [AlertKind::KeyStatus, AlertKind::KeyDeletion];
 
 impl AlertKind {
     /// All kinds.
@@ -48,9 +36,6 @@ impl AlertKind {
         match self {
             Self::KeyStatus => "keyStatus",
             Self::KeyDeletion => "keyDeletion",
-            Self::ExternalId => "externalId",
-            Self::ClusterStatus => "clusterStatus",
-            Self::GraceEnding => "graceEnding",
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::random;
-
 /// The waits between tries: a receiver that restarts is met again within seconds, one that is down overnight is not flooded.
 const WAITS: [Duration; 5] = [
     Duration::from_secs(5),
@@ -18,7 +16,7 @@ const WAITS: [Duration; 5] = [
 /// Up to a fifth is added by chance, so that the alerts of one moment don't all come back at one moment.
 pub fn next_try(attempt: u32) -> Option<Duration> {
     let index = usize::try_from(attempt).ok()?.checked_sub(1)?;
-    WAITS.get(index).map(|wait| wait.mul_f64(1.0 + random::fraction() / 5.0))
+    WAITS.get(index).map(|wait| wait.mul_f64(1.0 + rand::random::<f64>() / 5.0))
 }
 
 #[cfg(test)]

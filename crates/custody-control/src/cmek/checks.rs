@@ -1,6 +1,6 @@
 //! The look at every listed key, each check interval, by a real decrypt.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use custody_kms::{ContextId, probe};
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -12,7 +12,6 @@ use crate::{
     alert::{self, AlertKind},
     audit::{Deed, append},
     db::{millis, now},
-    random,
     refusal::Refused,
 };
 
@@ -20,7 +19,7 @@ use crate::{
 const CONFIRM: Duration = Duration::from_secs(2);
 /// Between two looks for keys whose check is due.
 const TICK: Duration = Duration::from_millis(250);
-/// Checks at the same time: one key that hangs holds up no other.
+/// Checks at the same time: keys that hang hold up no other until there are as many of them.
 const AT_ONCE: usize = 16;
 
 impl Control {
@@ -34,22 +33,30 @@ impl Control {
         self.key_for(caller, project, id, Privilege::ManageKeys).await
     }
 
-    /// Checks keys as they are due, until the control plane stops.
+    /// Checks keys as they are due, until the control plane stops. A key whose last check still runs is not checked a
+    /// second time beside it: the older answer could be written over the newer.
     pub async fn check_keys(self: Arc<Self>) {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let mut checks = JoinSet::new();
+        let mut running = HashMap::new();
         loop {
             tokio::time::sleep(TICK).await;
-            while checks.try_join_next().is_some() {}
+            while let Some(ended) = checks.try_join_next_with_id() {
+                running.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
+            }
             match self.take_due().await {
                 Ok(due) => {
-                    for id in due {
-                        let (control, turns) = (Arc::clone(&self), Arc::clone(&turns));
-                        checks.spawn(async move {
+                    for key in due {
+                        if running.values().any(|other| *other == key) {
+                            continue;
+                        }
+                        let (control, turns, id) = (Arc::clone(&self), Arc::clone(&turns), key.clone());
+                        let check = checks.spawn(async move {
                             // Never closed.
                             let _turn = turns.acquire().await;
                             control.check_due(&id).await;
                         });
+                        running.insert(check.id(), key);
                     }
                 }
                 Err(error) => tracing::error!(%error, "keys that are due for a check can't be listed"),
@@ -160,5 +167,5 @@ fn lost(key: &Key) -> String {
 
 /// Nine to eleven tenths of a time, in milliseconds.
 fn jittered(time: Duration) -> i64 {
-    millis(time.mul_f64(0.9 + random::fraction() / 5.0))
+    millis(time.mul_f64(0.9 + rand::random::<f64>() / 5.0))
 }

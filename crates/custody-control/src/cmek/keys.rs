@@ -15,7 +15,7 @@ use crate::{
     access::{Caller, Privilege},
     audit::{Deed, append},
     db::{Change, Db, millis, now},
-    project::{self, Project},
+    project::{self, Plan, Project},
     random,
     refusal::{Kind, Refused, name},
     region::Region,
@@ -182,8 +182,7 @@ impl Control {
                 "it is not known whom a role has to trust: give this service AWS credentials, or set principal_arn",
             )
         })?;
-        let external_id = project.external_id.parse()?;
-        Ok(Setup::aws(&request, principal, &external_id)?)
+        Ok(Setup::aws(&request, principal, &project.external_id)?)
     }
 
     /// Proves a key: each check with what it came to. Nothing is stored.
@@ -241,46 +240,48 @@ impl Control {
         id: &str,
         wanted: KeyChange,
     ) -> Result<Key, Refused> {
-        let mut key = self.key_for(caller, project, id, Privilege::ManageKeys).await?;
+        self.key_for(caller, project, id, Privilege::ManageKeys).await?;
         let mut said = Vec::new();
-        if let Some(text) = &wanted.name {
-            key.name = name("a key's name", text)?;
+        let name = wanted.name.as_deref().map(|text| name("a key's name", text)).transpose()?;
+        if name.is_some() {
             said.push("name".to_owned());
         }
         if let Some(grace) = wanted.grace_seconds {
             if !(0..=LONGEST_GRACE).contains(&grace) {
                 return Err(Refused::invalid("a key's grace is 0s to 24h: a revocation must not be outwaited"));
             }
-            key.grace_seconds = grace;
             said.push(format!("grace {grace}s"));
         }
-        if let Some(recovery) = wanted.recovery {
-            key.recovery = recovery;
-            said.push(format!("recovery {}", recovery.as_str()));
+        let recovery = wanted.recovery.map(Recovery::as_str);
+        if let Some(recovery) = recovery {
+            said.push(format!("recovery {recovery}"));
         }
-        if let Some(allow) = wanted.allow {
-            self.check_allow(project, &allow).await?;
-            key.allow = allow;
+        let (mut clusters, mut databases) = (None, None);
+        if let Some(allow) = &wanted.allow {
+            self.check_allow(project, allow).await?;
+            (clusters, databases) = (Some(json(&allow.clusters)?), Some(json(&allow.databases)?));
             said.push("allow".to_owned());
         }
-        let (clusters, databases) = (json(&key.allow.clusters)?, json(&key.allow.databases)?);
-        let recovery = key.recovery.as_str();
         let mut change = self.db.change().await?;
-        sqlx::query!(
-            "UPDATE keys SET name = ?, grace_seconds = ?, recovery = ?, allow_clusters = ?, allow_databases = ?
+        // What is not given stays as it is now, whoever else changes it at this moment.
+        let changed = sqlx::query!(
+            "UPDATE keys SET name = ifnull(?, name), grace_seconds = ifnull(?, grace_seconds),
+                             recovery = ifnull(?, recovery), allow_clusters = ifnull(?, allow_clusters),
+                             allow_databases = ifnull(?, allow_databases)
              WHERE id = ?",
-            key.name,
-            key.grace_seconds,
+            name,
+            wanted.grace_seconds,
             recovery,
             clusters,
             databases,
             id
-        )
-        .execute(&mut *change)
-        .await?;
+        );
+        if changed.execute(&mut *change).await?.rows_affected() == 0 {
+            return Err(Refused::not_found("key", id));
+        }
         append(&mut change, Deed::by(caller, project, "key.change", id).saying(&said.join(", "))).await?;
         change.commit().await?;
-        Ok(key)
+        self.key(caller, project, id).await
     }
 
     /// Deletes a key that nothing lives under. The key in KMS is its owner's and stays.
@@ -342,7 +343,7 @@ impl Control {
     pub(crate) async fn stored_reference(&self, key: &Key) -> Result<RootKeyRef, Refused> {
         let project = project::known(&self.db, &key.project_id).await?;
         let role = key.role_arn.as_deref();
-        let external_id = role.map(|_| project.external_id.as_str());
+        let external_id = role.map(|_| project.external_id.expose());
         Ok(RootKeyRef::parse(&key.provider, &key.key_arn, role, external_id)?)
     }
 
@@ -356,10 +357,7 @@ impl Control {
     /// From what was typed to the key itself.
     fn reference(&self, project: &Project, new: &NewKey) -> Result<RootKeyRef, Refused> {
         let Named { region, key, role } = self.named(new)?;
-        let external_id = match &role {
-            Some(_) => Some(project.external_id.parse()?),
-            None => None,
-        };
+        let external_id = role.is_some().then(|| project.external_id.clone());
         let arn = match key {
             KeyName::Key(arn) => arn,
             KeyName::Alias(alias) => {
@@ -404,9 +402,14 @@ impl Control {
         Ok(validate::validate(&*self.kms, key, &id, self.options.patience, progress).await?)
     }
 
-    /// Refuses a key that the project has already, and one too many.
+    /// Refuses a key that the project has already, and one too many; and any, should the project have lost its plan or be
+    /// gone: proving a key may have taken a minute.
     async fn room(&self, change: &mut Change, project: &Project, key: &KeyArn) -> Result<(), Refused> {
         let arn = key.as_str();
+        let plan = sqlx::query_scalar!("SELECT plan FROM projects WHERE id = ?", project.project_id);
+        let plan = plan.fetch_optional(&mut **change).await?;
+        let plan: Plan = plan.ok_or_else(|| Refused::not_found("project", &project.project_id))?.parse()?;
+        plan.must_offer_cmek()?;
         let known =
             sqlx::query_scalar!("SELECT id FROM keys WHERE project_id = ? AND arn = ?", project.project_id, arn);
         if let Some(id) = known.fetch_optional(&mut **change).await? {
@@ -485,6 +488,12 @@ impl Control {
 }
 
 impl Recovery {
+    /// What can't be read opens nothing by itself.
+    fn stored(text: &str) -> Result<Self, Refused> {
+        let known = [Self::Auto, Self::Manual].into_iter().find(|recovery| recovery.as_str() == text);
+        known.ok_or_else(|| Refused::internal(format!("a key's stored recovery is {text:?}")))
+    }
+
     /// As it stands in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -524,7 +533,7 @@ pub(crate) async fn get(db: &Db, id: &str) -> Result<Option<Key>, Refused> {
         last_checked_at: row.checked_at,
         next_check_at: row.next_check_at,
         grace_seconds: row.grace_seconds,
-        recovery: if row.recovery == "manual" { Recovery::Manual } else { Recovery::Auto },
+        recovery: Recovery::stored(&row.recovery)?,
         allow: Allow { clusters: list(&row.allow_clusters)?, databases: list(&row.allow_databases)? },
         backups: Vec::new(),
         project_id: row.project_id,
@@ -552,4 +561,16 @@ fn json(list: &[String]) -> Result<String, Refused> {
 
 fn list(text: &str) -> Result<Vec<String>, Refused> {
     serde_json::from_str(text).map_err(Refused::internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_recovery_that_is_unknown_is_an_error_and_not_automatic() {
+        assert_eq!(Recovery::stored("auto").unwrap(), Recovery::Auto);
+        assert_eq!(Recovery::stored("manual").unwrap(), Recovery::Manual);
+        assert!(Recovery::stored("").is_err() && Recovery::stored("Manual").is_err());
+    }
 }

@@ -6,6 +6,7 @@ use axum::{
     extract::FromRequestParts,
     http::{HeaderMap, header, request::Parts},
 };
+use custody_http::Peer;
 use utoipa::{
     Modify,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
@@ -34,7 +35,9 @@ impl FromRequestParts<Arc<Control>> for Who {
             if !scheme.eq_ignore_ascii_case("bearer") {
                 return Err(refused());
             }
-            return Ok(Self(control.caller(key.trim()).await?));
+            let caller = control.caller(key.trim()).await?;
+            is_known(parts);
+            return Ok(Self(caller));
         }
         let Some(cookie) = cookie(&parts.headers) else {
             return Err(Refused::new(
@@ -46,7 +49,15 @@ impl FromRequestParts<Arc<Control>> for Who {
         if !parts.method.is_safe() {
             visitor.must_have_meant(parts.headers.get(CSRF).and_then(|value| value.to_str().ok()))?;
         }
+        is_known(parts);
         Ok(Self(visitor.caller))
+    }
+}
+
+/// The connection of a client who has shown a credential is not closed to make room for strangers.
+fn is_known(parts: &Parts) {
+    if let Some(peer) = parts.extensions.get::<Peer>() {
+        peer.is_known();
     }
 }
 
