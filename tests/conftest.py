@@ -23,6 +23,7 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((f"output of the node {node.cluster_id}", node.output()))
         for control in getattr(item, "custody_controls", []):
             report.sections.append(("output of the control plane", control.output()))
+            report.sections.append(("output of its nodes", control.node_output()))
     return report
 
 
@@ -56,7 +57,7 @@ def make_control(request, tmp_path):
 
     yield make
     for control in controls:
-        control.kill()
+        control.end()
 
 
 @pytest.fixture

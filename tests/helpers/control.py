@@ -1,18 +1,35 @@
 """A `custody serve` process, and its REST."""
 
+import contextlib
 import http.client
 import json
+import os
 import pathlib
+import random
 import signal
+import socket
 import subprocess
 import time
 import uuid
+
+from pymilvus import MilvusClient
 
 from .node import free_port
 from .program import PATIENCE, binary, clean_environment
 
 ADMIN_KEY = "admin-key-4b1d8d6f0f0c4f7c9a57"
 ADMIN_PASSWORD = "correct-horse-battery"
+
+
+def free_ports(count: int) -> str:
+    """A range of ports that nobody uses now, as the setting takes it."""
+    for _ in range(100):
+        first = random.randrange(20_000, 60_000)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for port in range(first, first + count):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return f"{first}-{first + count - 1}"
+    raise AssertionError("no free ports")
 
 
 class Refused(AssertionError):
@@ -26,17 +43,20 @@ class Refused(AssertionError):
 class Control:
     """The control plane, with its own data directory."""
 
-    def __init__(self, directory: pathlib.Path, *, arguments: tuple[str, ...] = (), env: dict[str, str] | None = None):
+    def __init__(self, directory: pathlib.Path, *, arguments: tuple[str, ...] = (), env: dict[str, str] | None = None, interval: str = "1s"):
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.data_dir = directory, directory / "data"
         self.log_file = directory / f"control-{uuid.uuid4().hex[:6]}.log"
         self.port = free_port()
+        self.node_ports = free_ports(8)
+        self.clients: list[MilvusClient] = []
         self.command = [
             binary(),
             "serve",
             *("--data-dir", str(self.data_dir)),
             *("--listen", f"127.0.0.1:{self.port}"),
-            *("--key-check-interval", "1s"),
+            *("--node-ports", self.node_ports),
+            *("--key-check-interval", interval),
             *("--validate-patience", "0s"),
             "--allow-swap",
             *arguments,
@@ -131,3 +151,123 @@ class Control:
     def create_api_key(self, role: str, project: str | None = None) -> str:
         body = {"name": role, "role": role} | ({"projectId": project} if project else {})
         return self.call("POST", "/v2/apiKeys", body)["apiKey"]
+
+    def create_cluster(self, project: str, key_arn: str | None = None, name: str = "cluster", **more) -> "Cluster":
+        """Asks for a cluster and waits until it serves."""
+        cluster = self.ask_cluster(project, key_arn, name, **more)
+        cluster.wait_for_status("RUNNING")
+        return cluster
+
+    def ask_cluster(self, project: str, key_arn: str | None = None, name: str = "cluster", **more) -> "Cluster":
+        body = {
+            "clusterName": name,
+            "projectId": project,
+            "regionId": "local-dev",
+            "cuType": "Performance-optimized",
+            "cuSize": 1,
+            **({"keyIdentifier": key_arn} if key_arn else {}),
+            **more,
+        }
+        return Cluster(self, self.call("POST", "/v2/clusters/createDedicated", body))
+
+    def clusters(self) -> list[dict]:
+        return self.call("GET", "/v2/clusters")["clusters"]
+
+    def job(self, job_id: str, status: str) -> dict:
+        """Waits until a job has a status."""
+
+        def there():
+            job = self.call("GET", f"/v2/jobs/{job_id}")
+            return job if job["status"] == status else None
+
+        return self.wait_for(f"job {job_id} to be {status}", there)
+
+    def node_processes(self) -> dict[str, int]:
+        """The process of each cluster's node, by the cluster's id."""
+        found = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            with contextlib.suppress(OSError):
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+                if words[1:2] == ["node"] and str(self.data_dir / "link") in words:
+                    found[words[words.index("--cluster-id") + 1]] = int(entry.name)
+        return found
+
+    def kill_nodes(self) -> None:
+        """kill -9 of every node, whoever started it."""
+        for pid in self.node_processes().values():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Leaves nothing running."""
+        for client in self.clients:
+            with contextlib.suppress(Exception):
+                client.close()
+        self.kill()
+        self.kill_nodes()
+
+    def node_output(self) -> str:
+        logs = sorted(self.data_dir.glob("nodes/*/node.log"))
+        return "\n".join(f"{log.parent.name}:\n{log.read_text(errors='replace')[-10_000:]}" for log in logs)
+
+
+class Cluster:
+    """A cluster of the control plane."""
+
+    def __init__(self, control: Control, made: dict):
+        self.control, self.made, self.id = control, made, made["clusterId"]
+        self.path = f"/v2/clusters/{self.id}"
+
+    def describe(self) -> dict:
+        return self.control.call("GET", self.path)
+
+    def wait_for_status(self, status: str, patience: float = PATIENCE) -> dict:
+        shown = {}
+
+        def there():
+            shown.update(self.describe())
+            return shown if shown["status"] == status else None
+
+        try:
+            return self.control.wait_for(f"cluster {self.id} to be {status}", there, patience)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{shown}\n{self.control.node_output()}") from None
+
+    def do(self, action: str, **body) -> dict:
+        return self.control.call("POST", f"{self.path}/{action}", body or None)
+
+    def drop(self, wait_days: int | None = None) -> dict:
+        query = "" if wait_days is None else f"?waitDays={wait_days}"
+        return self.control.call("DELETE", f"{self.path}/drop{query}")
+
+    def client(self, token: str | None = None, **more) -> MilvusClient:
+        token = token or f"{self.made['username']}:{self.made['password']}"
+        client = MilvusClient(self.describe()["connectAddress"], token=token, dedicated=True, timeout=PATIENCE, **more)
+        self.control.clients.append(client)
+        return client
+
+    def answer(self, database: str = "default") -> tuple[int, str]:
+        """Status and message of a query over REST; 0 if nothing listens."""
+        host, port = self.describe()["connectAddress"].removeprefix("http://").split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
+        body = {"collectionName": "rows", "filter": "id >= 0", "limit": 1, "dbName": database}
+        token = f"{self.made['username']}:{self.made['password']}"
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        try:
+            connection.request("POST", "/v2/vectordb/entities/query", json.dumps(body), headers)
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read()).get("message", "")
+        except ConnectionRefusedError:
+            return 0, "nothing listens"
+        finally:
+            connection.close()
+
+    @property
+    def pid(self) -> int | None:
+        return self.control.node_processes().get(self.id)
+
+    @property
+    def storage(self) -> pathlib.Path:
+        return self.control.data_dir / "storage" / "clusters" / self.id

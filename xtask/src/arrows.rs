@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "custody-store",
         ],
     ),
-    ("custody-control", &["custody-http", "custody-kms", "custody-password"]),
+    ("custody-control", &["custody-http", "custody-kms", "custody-link", "custody-password"]),
     ("custody-link", &["custody-kms"]),
     ("custody-node", &["custody-engine", "custody-http", "custody-password"]),
     ("custody-http", &[]),

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use custody_kms::RootKms;
+use custody_link::Listener;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -15,6 +16,7 @@ use crate::{
     audit::{self, Activity},
     cmek::{DEFAULT_GRACE, DbLedger, Principal},
     db::Db,
+    node::{NodeParts, NodeSettings, Nodes},
     project::{self, Plan, Project},
     refusal::Refused,
 };
@@ -61,6 +63,7 @@ pub struct Control {
     pub(crate) kms: Arc<dyn RootKms>,
     pub(crate) ledger: DbLedger,
     pub(crate) options: Options,
+    pub(crate) nodes: Arc<Nodes>,
     gatekeeper: Gatekeeper,
 }
 
@@ -72,8 +75,32 @@ impl std::fmt::Debug for Control {
 
 impl Control {
     /// A control plane over its database. `kms` records its calls in `ledger`.
-    pub fn new(db: Db, kms: Arc<dyn RootKms>, ledger: DbLedger, options: Options) -> Self {
-        Self { db, kms, ledger, options, gatekeeper: Gatekeeper::default() }
+    pub fn new(
+        db: Db,
+        kms: Arc<dyn RootKms>,
+        ledger: DbLedger,
+        options: Options,
+        settings: NodeSettings,
+        parts: NodeParts,
+    ) -> Self {
+        let nodes = Arc::new(Nodes::new(settings, parts, db.clone(), ledger.clone()));
+        Self { db, kms, ledger, options, nodes, gatekeeper: Gatekeeper::default() }
+    }
+
+    /// Takes over the clusters' processes that run, and starts those that should; returns the link over which they are
+    /// talked to.
+    pub async fn start_nodes(&self) -> Result<Listener, Refused> {
+        self.nodes.start().await
+    }
+
+    /// Talks to the clusters' processes, until the control plane stops.
+    pub async fn talk_to_nodes(self: Arc<Self>, listener: Listener) {
+        Arc::clone(&self.nodes).take_in(listener).await;
+    }
+
+    /// Ends all clusters' processes, cleanly.
+    pub async fn stop_nodes(&self) {
+        self.nodes.stop().await;
     }
 
     /// Whether requests come in through TLS.

@@ -7,10 +7,13 @@
 pub mod access;
 pub mod alert;
 pub mod audit;
+pub mod cluster;
 pub mod cmek;
 mod control;
 mod db;
 mod hex;
+pub mod job;
+mod node;
 mod project;
 mod random;
 mod refusal;
@@ -19,6 +22,7 @@ mod rest;
 
 pub use control::{Control, Options};
 pub use db::{Db, OpenError};
+pub use node::{ClusterStorage, Destroyed, NodeParts, NodeSettings};
 pub use project::{Plan, Project};
 pub use random::NoRandomness;
 pub use refusal::{Kind, Refused};

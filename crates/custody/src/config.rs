@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     env::VarError,
     net::SocketAddr,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -63,6 +64,14 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "ARN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     principal_arn: Option<String>,
+    /// The ports that clusters' nodes listen on, under `custody serve` [default: 19530-19629]
+    #[arg(long, value_name = "FIRST-LAST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node_ports: Option<String>,
+    /// What Milvus clients connect to, if it is not the address that is listened on [default: the address of --listen]
+    #[arg(long, value_name = "HOST")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    public_host: Option<String>,
     /// How many keys a project may have [default: 20]
     #[arg(long, value_name = "COUNT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,6 +126,9 @@ pub(crate) struct Settings {
     pub(crate) tls_key: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) principal_arn: Option<String>,
+    pub(crate) node_ports: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) public_host: Option<String>,
     pub(crate) key_limit: u32,
     #[serde(with = "humantime_serde")]
     pub(crate) validate_patience: Duration,
@@ -169,6 +181,8 @@ impl Default for Settings {
             tls_cert: None,
             tls_key: None,
             principal_arn: None,
+            node_ports: "19530-19629".into(),
+            public_host: None,
             key_limit: 20,
             validate_patience: Duration::from_secs(60),
             webhook_allow: None,
@@ -233,7 +247,18 @@ impl Settings {
             )
             .into());
         }
-        Ok(())
+        self.ports().map(drop)
+    }
+
+    /// The ports of clusters' nodes.
+    pub(crate) fn ports(&self) -> Result<RangeInclusive<u16>, Failure> {
+        let text = &self.node_ports;
+        let ports = text.split_once('-').and_then(|(first, last)| {
+            let (first, last): (u16, u16) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+            (first > 0 && first <= last).then_some(first..=last)
+        });
+        ports
+            .ok_or_else(|| format!("node_ports {text:?}: give the first and the last port, such as 19530-19629").into())
     }
 
     /// Where clusters are stored.
@@ -279,7 +304,9 @@ fn secret(name: &str, value: Option<&str>, file: Option<&Path>) -> Result<Option
 /// The settings that are switches.
 const SWITCHES: [&str; 3] = ["insecure", "allow_swap", "log_json"];
 /// The settings that are text, or parsed from it.
-const TEXTS: [&str; 15] = [
+const TEXTS: [&str; 17] = [
+    "node_ports",
+    "public_host",
     "data_dir",
     "storage",
     "listen",
@@ -347,6 +374,7 @@ mod tests {
         assert!(refused(|s| s.key_check_interval = Duration::from_millis(10)).contains("1s"));
         assert!(refused(|s| s.key_grace = Duration::from_hours(25)).contains("24h"));
         assert!(refused(|s| s.tls_cert = Some("a".into())).contains("tls_key"));
+        assert!(refused(|s| s.node_ports = "20000-19999".into()).contains("19530-19629"));
         assert!(refused(|s| s.listen = Some(([0, 0, 0, 0], 1).into())).contains("--insecure"));
         assert!(Settings::default().check().is_ok());
     }
@@ -361,6 +389,7 @@ mod tests {
             root_password_file: Some("a".into()),
             listen: Some(([127, 0, 0, 1], 1).into()),
             principal_arn: Some("a".into()),
+            public_host: Some("a".into()),
             webhook_allow: Some("a".into()),
             admin_password_file: Some("a".into()),
             admin_api_key_file: Some("a".into()),

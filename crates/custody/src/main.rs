@@ -9,6 +9,7 @@ mod harden;
 mod inherit;
 mod kms;
 mod linked;
+mod local_store;
 mod logging;
 mod node;
 mod panics;

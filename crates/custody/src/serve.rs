@@ -10,13 +10,14 @@ use std::{
 
 use clap::Args;
 use custody_control::{
-    Control, Db, Options,
+    ClusterStorage, Control, Db, Destroyed, NodeParts, NodeSettings, Options,
     access::{ADMIN, AdminCredentials, FirstCredentials},
     alert::Allowed,
     cmek::DbLedger,
 };
 use custody_http::Limits;
-use custody_kms::{AwsKms, AwsOptions, LocalKms, Provider, Providers, SessionName, configured_region};
+use custody_kms::{AwsKms, AwsOptions, AwsSessions, LocalKms, Provider, Providers, SessionName, configured_region};
+use custody_store::ClusterId;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -25,12 +26,22 @@ use crate::{
     config::{Flags, Settings},
     harden,
     node::{stop_signal, tls},
+    storage,
 };
 
 /// Where the control plane listens unless told otherwise.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 /// The shortest credential that may be given where others than this machine can try it.
 const SHORTEST_CREDENTIAL: usize = 20;
+/// The variables that a node gets, where they are set: where KMS is, and whose certificates are trusted.
+const NODE_VARIABLES: [&str; 6] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_KMS",
+    "AWS_USE_FIPS_ENDPOINT",
+    "AWS_USE_DUALSTACK_ENDPOINT",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+];
 /// The database's file, in the data directory.
 pub(crate) const DATABASE: &str = "control.db";
 
@@ -55,7 +66,10 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let ledger = DbLedger::start(db.clone());
     let control = Arc::new(control(&settings, address, tls.is_some(), db.clone(), ledger).await?);
     show(&settings.data_dir, control.bootstrap(given).await?)?;
+    let link = control.start_nodes().await?;
     let mut tasks = JoinSet::new();
+    tasks.spawn(Arc::clone(&control).talk_to_nodes(link));
+    tasks.spawn(Arc::clone(&control).run_jobs());
     tasks.spawn(Arc::clone(&control).check_keys());
     tasks.spawn(Arc::clone(&control).deliver_alerts());
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -64,6 +78,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let router = custody_control::router(Arc::clone(&control));
     let limits = Limits { connections, ..Limits::default() };
     let served = custody_http::serve(listener, tls, router, limits, None, stop_signal()).await;
+    // Answers are given; now the clusters end, still linked so that their last records arrive.
+    tracing::info!("stopping: every cluster's node ends cleanly");
+    control.stop_nodes().await;
     tasks.shutdown().await;
     control.close().await;
     Ok(served?)
@@ -76,8 +93,9 @@ async fn control(
     db: Db,
     ledger: DbLedger,
 ) -> Result<Control, Failure> {
-    let session = SessionName::of(&"control".parse()?)?;
-    let aws = Arc::new(AwsKms::new(AwsOptions::new(session), Arc::new(ledger.clone()))?);
+    let aws_options = AwsOptions::new(SessionName::of(&"control".parse()?)?);
+    let sessions = AwsSessions::new(aws_options.clone(), Arc::new(ledger.clone()))?;
+    let aws = Arc::new(AwsKms::new(aws_options, Arc::new(ledger.clone()))?);
     let principal = principal(settings, &aws).await?;
     let local_keys = address.ip().is_loopback();
     let mut providers = Providers::new().with(Provider::Aws, aws);
@@ -95,7 +113,68 @@ async fn control(
         webhooks: webhooks(settings)?,
         principal,
     };
-    Ok(Control::new(db, Arc::new(providers), ledger, options))
+    let storage = Arc::new(DestroyOnly(settings.storage_url()));
+    let parts = NodeParts { storage, sessions: Some(sessions), local_keys };
+    Ok(Control::new(db, Arc::new(providers), ledger, options, node_settings(settings, address)?, parts))
+}
+
+/// What every cluster's node is started with.
+fn node_settings(settings: &Settings, address: SocketAddr) -> Result<NodeSettings, Failure> {
+    // A node runs in a directory of its own.
+    let absolute = |path: &Path| std::path::absolute(path);
+    let tls = match (&settings.tls_cert, &settings.tls_key) {
+        (Some(cert), Some(key)) => Some((absolute(cert)?, absolute(key)?)),
+        _ => None,
+    };
+    let public_host = match (&settings.public_host, address.ip()) {
+        (Some(host), _) => Some(host.clone()),
+        // Nobody can connect to "all addresses".
+        (None, ip) if ip.is_unspecified() => {
+            Some(std::fs::read_to_string("/proc/sys/kernel/hostname")?.trim().to_owned())
+        }
+        (None, _) => None,
+    };
+    Ok(NodeSettings {
+        program: std::env::current_exe()?,
+        data_dir: absolute(&settings.data_dir)?,
+        storage: absolute_storage(&settings.storage_url())?,
+        host: address.ip(),
+        public_host,
+        ports: settings.ports()?,
+        key_check_interval: settings.key_check_interval,
+        kms_file: absolute(&settings.kms_file())?,
+        tls,
+        allow_swap: settings.allow_swap,
+        insecure: settings.insecure,
+        log: settings.log.clone(),
+        log_json: settings.log_json,
+        environment: node_environment(|name| std::env::var(name).ok()),
+    })
+}
+
+/// A local directory as it is named from anywhere; URLs as they are.
+fn absolute_storage(url: &str) -> Result<String, Failure> {
+    match url.strip_prefix("file://") {
+        None if url.contains("://") => Ok(url.to_owned()),
+        path => Ok(std::path::absolute(path.unwrap_or(url))?.display().to_string()),
+    }
+}
+
+/// The whole environment of a node: how AWS is reached, and no credential (rule 23).
+fn node_environment(read: impl Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+    let passed = NODE_VARIABLES.into_iter().filter_map(|name| read(name).map(|value| (name.to_owned(), value)));
+    passed.collect()
+}
+
+/// Where clusters are stored, for the control plane: it destroys, and never reads.
+struct DestroyOnly(String);
+
+#[async_trait::async_trait]
+impl ClusterStorage for DestroyOnly {
+    async fn destroy(&self, cluster: &str) -> Result<Destroyed, String> {
+        let cluster: ClusterId = cluster.parse().map_err(|_| format!("{cluster:?} is no cluster's id"))?;
+        storage::destroy(&self.0, &cluster).await.map_err(|error| error.to_string())
+    }
 }
 
 /// Where webhooks may lead besides the open internet.

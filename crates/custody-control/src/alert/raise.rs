@@ -21,9 +21,11 @@ pub enum AlertKind {
     KeyStatus,
     /// A key is scheduled for deletion.
     KeyDeletion,
+    /// A cluster went dark, or serves again; or a database of it did.
+    ClusterStatus,
 }
 
-const KINDS: [AlertKind; 2] = [AlertKind::KeyStatus, AlertKind::KeyDeletion];
+const KINDS: [AlertKind; 3] = [AlertKind::KeyStatus, AlertKind::KeyDeletion, AlertKind::ClusterStatus];
 
 impl AlertKind {
     /// All kinds.
@@ -36,6 +38,7 @@ impl AlertKind {
         match self {
             Self::KeyStatus => "keyStatus",
             Self::KeyDeletion => "keyDeletion",
+            Self::ClusterStatus => "clusterStatus",
         }
     }
 }

@@ -281,6 +281,7 @@ impl Control {
         }
         append(&mut change, Deed::by(caller, project, "key.change", id).saying(&said.join(", "))).await?;
         change.commit().await?;
+        self.push_policies(project).await?;
         self.key(caller, project, id).await
     }
 
@@ -299,7 +300,8 @@ impl Control {
         }
         sqlx::query!("DELETE FROM keys WHERE id = ?", id).execute(&mut *change).await?;
         append(&mut change, Deed::by(caller, project, "key.delete", id)).await?;
-        Ok(change.commit().await?)
+        change.commit().await?;
+        self.push_policies(project).await
     }
 
     /// The newest calls to KMS about a key.
@@ -470,6 +472,7 @@ impl Control {
             .await?;
         append(&mut change, Deed::by(caller, &project.project_id, "key.add", &id).saying(arn)).await?;
         change.commit().await?;
+        self.push_policies(&project.project_id).await?;
         Ok(id)
     }
 
@@ -489,7 +492,7 @@ impl Control {
 
 impl Recovery {
     /// What can't be read opens nothing by itself.
-    fn stored(text: &str) -> Result<Self, Refused> {
+    pub(crate) fn stored(text: &str) -> Result<Self, Refused> {
         let known = [Self::Auto, Self::Manual].into_iter().find(|recovery| recovery.as_str() == text);
         known.ok_or_else(|| Refused::internal(format!("a key's stored recovery is {text:?}")))
     }

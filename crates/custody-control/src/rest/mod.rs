@@ -4,6 +4,8 @@ mod access;
 mod alerts;
 mod answer;
 mod body;
+mod clusters;
+mod jobs;
 mod keys;
 mod projects;
 mod regions;
@@ -48,6 +50,8 @@ pub fn router(control: Arc<Control>) -> Router {
         .merge(projects::router())
         .merge(keys::router())
         .merge(alerts::router())
+        .merge(clusters::router())
+        .merge(jobs::router())
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .split_for_parts();

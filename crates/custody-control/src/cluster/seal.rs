@@ -1,0 +1,63 @@
+//! The kill switch: a cluster goes dark in a second, without a word to KMS (rule 13).
+
+use std::time::Duration;
+
+use custody_link::{NodeState, ToNode};
+
+use super::{Cluster, Row};
+use crate::{
+    Control,
+    access::{Caller, Privilege},
+    audit::{Deed, append},
+    refusal::Refused,
+};
+
+/// How long a node may take to say that it is sealed, before its process is killed.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Control {
+    /// Seals a cluster by hand. When this returns, no process holds its keys: a node that does not confirm is killed.
+    pub async fn seal_cluster(&self, caller: &Caller, id: &str) -> Result<Cluster, Refused> {
+        let row = self.sealable(caller, id).await?;
+        self.hold(caller, &row, true).await?;
+        self.nodes.push_policy(id).await?;
+        self.nodes.send(id, &ToNode::Seal).await;
+        let mut live = self.nodes.watch(id);
+        let dark = live.wait_for(|live| {
+            !live.has_process() || live.report().is_some_and(|report| matches!(report.state, NodeState::Sealed { .. }))
+        });
+        if tokio::time::timeout(PATIENCE, dark).await.is_err() {
+            tracing::warn!(cluster = id, "the node did not confirm that it is sealed: its process is killed");
+            self.nodes.kill(id);
+        }
+        self.cluster(caller, id).await
+    }
+
+    /// Ends a seal by hand, and the wait for a person after a revocation. The cluster opens as soon as its key is proven.
+    pub async fn unseal_cluster(&self, caller: &Caller, id: &str) -> Result<Cluster, Refused> {
+        let row = self.sealable(caller, id).await?;
+        self.hold(caller, &row, false).await?;
+        // In this order: a policy that still says "hold" would seal it again.
+        self.nodes.push_policy(id).await?;
+        self.nodes.send(id, &ToNode::Unseal).await;
+        self.cluster(caller, id).await
+    }
+
+    async fn sealable(&self, caller: &Caller, id: &str) -> Result<Row, Refused> {
+        let row = self.cluster_for(caller, id, Privilege::Seal).await?;
+        if row.key_id.is_none() {
+            return Err(Refused::conflict("the cluster is not encrypted, so that there is no key to seal: suspend it"));
+        }
+        Ok(row)
+    }
+
+    async fn hold(&self, caller: &Caller, row: &Row, hold: bool) -> Result<(), Refused> {
+        let action = if hold { "cluster.seal" } else { "cluster.unseal" };
+        let mut change = self.db.change().await?;
+        sqlx::query!("UPDATE clusters SET held = ?1, waits = waits AND ?1 WHERE id = ?2", hold, row.id)
+            .execute(&mut *change)
+            .await?;
+        append(&mut change, Deed::by(caller, &row.project_id, action, &row.id)).await?;
+        Ok(change.commit().await?)
+    }
+}

@@ -1,0 +1,256 @@
+//! Long actions: each is written down before it begins, goes on after a restart, and tells how it ended.
+
+mod run;
+
+pub(crate) use run::Due;
+
+use std::{fmt, str::FromStr};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    Control,
+    access::{Caller, Privilege},
+    db::{Change, Db, now, rfc3339},
+    project, random,
+    refusal::Refused,
+};
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobKind {
+    /// Makes a cluster.
+    CreateCluster,
+    /// Destroys a cluster, once its time has come.
+    DropCluster,
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum JobStatus {
+    /// Its time has not come yet.
+    Pending,
+    /// It waits until a second person agrees.
+    PendingApproval,
+    /// It is under way.
+    Running,
+    /// It is done.
+    Successful,
+    /// It is undone; the message says why.
+    Failed,
+    /// Somebody took it back.
+    Canceled,
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Job {
+    /// Its id.
+    pub job_id: String,
+    /// What it does.
+    #[serde(rename = "type")]
+    pub kind: JobKind,
+    /// How far it is.
+    pub status: JobStatus,
+    /// The same in hundredths.
+    pub progress: i64,
+    /// What it does now, or why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The project.
+    pub project_id: String,
+    /// The cluster.
+    pub cluster_id: String,
+    /// When it was asked for.
+    pub create_time: String,
+    /// When it begins; it can be taken back until then.
+    pub due_time: String,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end_time: Option<String>,
+    /// Of a drop: what was destroyed, and what could still open the data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub receipt: Option<Value>,
+}
+
+/// A job as it is stored.
+struct Row {
+    id: String,
+    project_id: String,
+    cluster_id: String,
+    kind: String,
+    status: String,
+    progress: i64,
+    message: Option<String>,
+    receipt: Option<String>,
+    created_at: i64,
+    due_at: i64,
+    ended_at: Option<i64>,
+}
+
+impl Row {
+    fn job(self) -> Result<Job, Refused> {
+        let receipt = self.receipt.as_deref().map(serde_json::from_str).transpose().map_err(Refused::internal)?;
+        Ok(Job {
+            job_id: self.id,
+            kind: self.kind.parse()?,
+            status: self.status.parse()?,
+            progress: self.progress,
+            message: self.message,
+            project_id: self.project_id,
+            cluster_id: self.cluster_id,
+            create_time: rfc3339(self.created_at),
+            due_time: rfc3339(self.due_at),
+            end_time: self.ended_at.map(rfc3339),
+            receipt,
+        })
+    }
+}
+
+impl Control {
+    /// A job.
+    pub async fn job(&self, caller: &Caller, id: &str) -> Result<Job, Refused> {
+        let row = sqlx::query_as!(Row, "SELECT * FROM jobs WHERE id = ?", id).fetch_optional(self.db.pool()).await?;
+        // Of another project's job not even that it exists is told.
+        let visible = row.filter(|row| caller.may(Privilege::SeeProject, Some(&row.project_id)));
+        visible.ok_or_else(|| Refused::not_found("job", id))?.job()
+    }
+
+    /// The newest jobs of a project, newest first.
+    pub async fn jobs(&self, caller: &Caller, project: &str, limit: i64) -> Result<Vec<Job>, Refused> {
+        project::get(&self.db, caller, project, Privilege::SeeProject).await?;
+        let rows = sqlx::query_as!(
+            Row,
+            "SELECT * FROM jobs WHERE project_id = ? ORDER BY created_at DESC, rowid DESC LIMIT ?",
+            project,
+            limit
+        );
+        rows.fetch_all(self.db.pool()).await?.into_iter().map(Row::job).collect()
+    }
+}
+
+/// Writes a job down, in the change that asks for it; returns its id.
+pub(crate) async fn ask(
+    change: &mut Change,
+    kind: JobKind,
+    project: &str,
+    cluster: &str,
+    due: i64,
+) -> Result<String, Refused> {
+    let (id, kind, status, now) = (random::id("job")?, kind.as_str(), JobStatus::Pending.as_str(), now());
+    sqlx::query!(
+        "INSERT INTO jobs (id, project_id, cluster_id, kind, status, created_at, due_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        id,
+        project,
+        cluster,
+        kind,
+        status,
+        now,
+        due
+    )
+    .execute(&mut **change)
+    .await?;
+    Ok(id)
+}
+
+/// Takes back a cluster's job that has not begun. Returns its id; there is none if it has.
+pub(crate) async fn cancel(change: &mut Change, kind: JobKind, cluster: &str) -> Result<Option<String>, Refused> {
+    let (kind, now) = (kind.as_str(), now());
+    let (pending, canceled) = (JobStatus::Pending.as_str(), JobStatus::Canceled.as_str());
+    let canceled = sqlx::query_scalar!(
+        "UPDATE jobs SET status = ?, ended_at = ? WHERE cluster_id = ? AND kind = ? AND status = ? RETURNING id",
+        canceled,
+        now,
+        cluster,
+        kind,
+        pending
+    );
+    Ok(canceled.fetch_optional(&mut **change).await?)
+}
+
+/// Ends a job, in the change that ends what it did.
+pub(crate) async fn end(
+    change: &mut Change,
+    id: &str,
+    status: JobStatus,
+    message: Option<&str>,
+    receipt: Option<&str>,
+) -> Result<(), Refused> {
+    let (now, progress) = (now(), (status == JobStatus::Successful).then_some(100));
+    let status = status.as_str();
+    sqlx::query!(
+        "UPDATE jobs SET status = ?, message = ?, receipt = ?, ended_at = ?, progress = ifnull(?, progress) WHERE id = ?",
+        status,
+        message,
+        receipt,
+        now,
+        progress,
+        id
+    )
+    .execute(&mut **change)
+    .await?;
+    Ok(())
+}
+
+/// Tells how far a job is.
+pub(crate) async fn tell(db: &Db, id: &str, progress: i64, message: &str) -> Result<(), Refused> {
+    sqlx::query!("UPDATE jobs SET progress = ?, message = ? WHERE id = ?", progress, message, id)
+        .execute(db.pool())
+        .await?;
+    Ok(())
+}
+
+impl JobKind {
+    /// As it stands in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateCluster => "CREATE_CLUSTER",
+            Self::DropCluster => "DROP_CLUSTER",
+        }
+    }
+}
+
+impl FromStr for JobKind {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        let known = [Self::CreateCluster, Self::DropCluster].into_iter().find(|kind| kind.as_str() == text);
+        known.ok_or_else(|| Refused::internal(format!("a stored job is of the kind {text:?}")))
+    }
+}
+
+impl JobStatus {
+    /// As it stands in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "PENDING",
+            Self::PendingApproval => "PENDING_APPROVAL",
+            Self::Running => "RUNNING",
+            Self::Successful => "SUCCESSFUL",
+            Self::Failed => "FAILED",
+            Self::Canceled => "CANCELED",
+        }
+    }
+}
+
+impl fmt::Display for JobStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for JobStatus {
+    type Err = Refused;
+
+    fn from_str(text: &str) -> Result<Self, Refused> {
+        use JobStatus as S;
+        let all = [S::Pending, S::PendingApproval, S::Running, S::Successful, S::Failed, S::Canceled];
+        let known = all.into_iter().find(|status| status.as_str() == text);
+        known.ok_or_else(|| Refused::internal(format!("a stored job's status is {text:?}")))
+    }
+}

@@ -1,0 +1,327 @@
+//! The clusters' processes: each cluster is a `custody node` of its own, started, watched and ended by its keeper, and linked
+//! to the control plane by a private socket over which it gets all that it needs, and nothing else (rule 23).
+
+mod config;
+mod keeper;
+mod live;
+mod process;
+mod report;
+mod talk;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    ops::RangeInclusive,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use custody_kms::{AwsSessions, Provider};
+use custody_link::{Listener, Outgoing, ToNode};
+use tokio::{
+    sync::{Notify, watch},
+    task::{JoinHandle, JoinSet},
+};
+
+pub(crate) use live::Live;
+
+use crate::{
+    cluster::{self, Phase},
+    cmek::DbLedger,
+    db::Db,
+    refusal::{Kind, Refused},
+};
+
+/// How long a node may take to end once it is told to.
+const END: Duration = Duration::from_secs(30);
+
+/// What all nodes have in common: what the operator decided.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// The program, which is this one.
+    pub program: PathBuf,
+    /// Where the control plane's own files are; the nodes' lie in directories of theirs below.
+    pub data_dir: PathBuf,
+    /// Where clusters are stored.
+    pub storage: String,
+    /// The address that nodes listen on.
+    pub host: IpAddr,
+    /// What clients connect to, if that has another name.
+    pub public_host: Option<String>,
+    /// The nodes' ports.
+    pub ports: RangeInclusive<u16>,
+    /// How often each root key is checked.
+    pub key_check_interval: Duration,
+    /// The file of the local development KMS.
+    pub kms_file: PathBuf,
+    /// The certificate chain and the private key for TLS.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Run although swap is on.
+    pub allow_swap: bool,
+    /// Listen beyond loopback without TLS.
+    pub insecure: bool,
+    /// What to log.
+    pub log: String,
+    /// Log lines as JSON.
+    pub log_json: bool,
+    /// The nodes' whole environment; no secret stands in it.
+    pub environment: Vec<(String, String)>,
+}
+
+impl NodeSettings {
+    /// Where Milvus clients find the node on a port.
+    pub(crate) fn address(&self, port: u16) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let host = match (&self.public_host, self.host) {
+            (Some(host), _) => host.clone(),
+            (None, IpAddr::V6(host)) => format!("[{host}]"),
+            (None, host) => host.to_string(),
+        };
+        format!("{scheme}://{host}:{port}")
+    }
+
+    fn link(&self) -> PathBuf {
+        self.data_dir.join("link")
+    }
+
+    fn directory(&self, cluster: &str) -> PathBuf {
+        self.data_dir.join("nodes").join(cluster)
+    }
+}
+
+/// What a destruction came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Destroyed {
+    /// Keyring objects, which went first.
+    pub keyrings: u64,
+    /// All other objects.
+    pub objects: u64,
+    /// Their size in all.
+    pub bytes: u64,
+    /// What could still open the data, in words.
+    pub remains: Vec<String>,
+}
+
+/// Where clusters are stored, as far as the control plane touches it: it destroys, and never reads.
+#[async_trait]
+pub trait ClusterStorage: Send + Sync {
+    /// Destroys what is stored of a cluster: its keyrings first, then everything else. Can be repeated.
+    async fn destroy(&self, cluster: &str) -> Result<Destroyed, String>;
+}
+
+/// What nodes are kept with, besides the settings.
+pub struct NodeParts {
+    /// Where clusters are stored.
+    pub storage: Arc<dyn ClusterStorage>,
+    /// Who opens sessions on customers' AWS keys; without it, none can be used.
+    pub sessions: Option<AwsSessions>,
+    /// Which providers of keys may be used.
+    pub local_keys: bool,
+}
+
+/// The nodes of all clusters.
+pub(crate) struct Nodes {
+    pub(crate) settings: NodeSettings,
+    pub(crate) storage: Arc<dyn ClusterStorage>,
+    sessions: Option<AwsSessions>,
+    local_keys: bool,
+    db: Db,
+    ledger: DbLedger,
+    nodes: Mutex<HashMap<String, Arc<Node>>>,
+    /// Whether all are to end.
+    stopping: watch::Sender<bool>,
+}
+
+/// The node of one cluster.
+struct Node {
+    live: watch::Sender<Live>,
+    /// There is something new to follow.
+    wake: Notify,
+    /// Its link, with a number by which an older one is told from it.
+    link: Mutex<(u64, Option<Outgoing>)>,
+    keeper: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Nodes {
+    pub(crate) fn new(settings: NodeSettings, parts: NodeParts, db: Db, ledger: DbLedger) -> Self {
+        let NodeParts { storage, sessions, local_keys } = parts;
+        Self {
+            settings,
+            storage,
+            sessions,
+            local_keys,
+            db,
+            ledger,
+            nodes: Mutex::default(),
+            stopping: watch::Sender::new(false),
+        }
+    }
+
+    /// Takes over what an earlier control plane left running, starts what should run, and ends what should not.
+    pub(crate) async fn start(self: &Arc<Self>) -> Result<Listener, Refused> {
+        let listener = Listener::bind(&self.settings.link())
+            .map_err(|error| Refused::new(Kind::Unavailable, format!("nodes can't be linked: {error}")))?;
+        let rows = cluster::all(&self.db).await?;
+        for (process, cluster) in process::all(&self.settings.link()) {
+            let runs = rows.iter().any(|row| row.id == cluster && row.phase == Phase::Running);
+            if !runs {
+                tracing::info!(cluster, pid = process.id(), "a process of a cluster that should have none is ended");
+                process.end(END).await;
+            }
+        }
+        self.remove_strays(rows.iter().map(|row| row.id.as_str()).collect())?;
+        // What is being made or destroyed, its job begins or ends.
+        rows.iter().filter(|row| row.phase != Phase::Creating).for_each(|row| self.begin(&row.id));
+        Ok(listener)
+    }
+
+    /// Takes in nodes that connect, until the control plane stops.
+    pub(crate) async fn take_in(self: Arc<Self>, listener: Listener) {
+        talk::take_in(self, listener).await;
+    }
+
+    /// Ends every node, each cleanly, all at once.
+    pub(crate) async fn stop(&self) {
+        self.stopping.send_replace(true);
+        let mut ends = JoinSet::new();
+        for node in self.all() {
+            node.wake.notify_one();
+            let keeper = lock(&node.keeper).take();
+            ends.spawn(async move {
+                if let Some(keeper) = keeper {
+                    // A keeper that panicked has been logged.
+                    let _ = keeper.await;
+                }
+            });
+        }
+        while ends.join_next().await.is_some() {}
+    }
+
+    /// Begins to keep a cluster's process, if it is not kept yet.
+    pub(crate) fn begin(self: &Arc<Self>, cluster: &str) {
+        let node = self.node(cluster);
+        let mut keeper = lock(&node.keeper);
+        if keeper.as_ref().is_none_or(JoinHandle::is_finished) {
+            node.live.send_modify(|live| *live = Live::default());
+            let keep = keeper::keep(Arc::clone(self), cluster.to_owned(), Arc::clone(&node));
+            *keeper = Some(tokio::spawn(keep));
+        }
+    }
+
+    /// What a cluster is meant to be has changed: its keeper follows.
+    pub(crate) fn follow(self: &Arc<Self>, cluster: &str) {
+        self.begin(cluster);
+        self.node(cluster).wake.notify_one();
+    }
+
+    /// Ends a cluster's process, whoever keeps it, and keeps it no more.
+    pub(crate) async fn end(&self, cluster: &str) {
+        let keeper = lock(&self.node(cluster).keeper).take();
+        if let Some(keeper) = keeper {
+            keeper.abort();
+            // It was cancelled, and that is what it says.
+            let _ = keeper.await;
+        }
+        if let Some(process) = process::find(&self.settings.link(), cluster) {
+            process.end(END).await;
+        }
+        self.node(cluster).live.send_modify(|live| *live = Live::default());
+    }
+
+    /// Kills a cluster's process; its keeper starts another.
+    pub(crate) fn kill(&self, cluster: &str) {
+        if let Some(process) = process::find(&self.settings.link(), cluster) {
+            process.kill();
+        }
+    }
+
+    /// Returns once a cluster has no process.
+    pub(crate) async fn stopped(&self, cluster: &str) -> Result<(), Refused> {
+        let mut live = self.watch(cluster);
+        let stopped = live.wait_for(|live| !live.has_process());
+        match tokio::time::timeout(END + Duration::from_secs(5), stopped).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Refused::new(Kind::Unavailable, "the cluster's process does not end: try again")),
+        }
+    }
+
+    /// Forgets a cluster that is no more.
+    pub(crate) fn forget(&self, cluster: &str) {
+        if let Some(node) = lock(&self.nodes).remove(cluster) {
+            node.wake.notify_one();
+        }
+    }
+
+    /// How a cluster's node is.
+    pub(crate) fn live(&self, cluster: &str) -> Live {
+        self.node(cluster).live.borrow().clone()
+    }
+
+    /// The same, as it changes.
+    pub(crate) fn watch(&self, cluster: &str) -> watch::Receiver<Live> {
+        self.node(cluster).live.subscribe()
+    }
+
+    /// Sends to a cluster's node, if it is connected: another gets what counts when it connects.
+    pub(crate) async fn send(&self, cluster: &str, message: &ToNode) {
+        let outgoing = lock(&self.node(cluster).link).1.clone();
+        if let Some(outgoing) = outgoing
+            && let Err(error) = outgoing.send(message).await
+        {
+            tracing::debug!(cluster, %error, "a node left while it was sent something");
+        }
+    }
+
+    /// Removes a cluster's local files.
+    pub(crate) fn remove_directory(&self, cluster: &str) -> Result<(), Refused> {
+        let directory = self.settings.directory(cluster);
+        match std::fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Refused::new(Kind::Unavailable, format!("{}: {error}", directory.display())))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// Removes local directories of clusters that are no more.
+    fn remove_strays(&self, known: Vec<&str>) -> Result<(), Refused> {
+        let Ok(entries) = std::fs::read_dir(self.settings.data_dir.join("nodes")) else { return Ok(()) };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !known.contains(&name.as_str()) {
+                tracing::info!(cluster = name, "the local directory of a cluster that is no more is removed");
+                self.remove_directory(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&self, cluster: &str) -> Arc<Node> {
+        let mut nodes = lock(&self.nodes);
+        Arc::clone(nodes.entry(cluster.to_owned()).or_insert_with(|| {
+            Arc::new(Node {
+                live: watch::Sender::new(Live::default()),
+                wake: Notify::new(),
+                link: Mutex::default(),
+                keeper: Mutex::default(),
+            })
+        }))
+    }
+
+    fn all(&self) -> Vec<Arc<Node>> {
+        lock(&self.nodes).values().cloned().collect()
+    }
+
+    fn offers(&self, provider: Provider) -> bool {
+        match provider {
+            Provider::Local => self.local_keys,
+            _ => true,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

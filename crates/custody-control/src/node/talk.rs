@@ -1,0 +1,173 @@
+//! Talking to nodes over their links: who they are, what they ask for, what they tell.
+
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use custody_kms::{HandedFailure, HandedSession, Ledger, LedgerEntry, Purpose, SessionName, SessionSource};
+use custody_link::{Access, CallRecord, Incoming, Listener, Outgoing, Pending, ToControl, ToNode};
+use tokio::task::JoinSet;
+
+use super::{Node, Nodes, lock};
+use crate::{
+    access::{Privilege, api_keys},
+    cluster::{self, Phase, Row},
+    cmek::{DbLedger, KmsCall},
+    random,
+    refusal::Refused,
+};
+
+/// Takes in nodes, until the control plane stops.
+pub(super) async fn take_in(nodes: Arc<Nodes>, mut listener: Listener) {
+    let mut talks = JoinSet::new();
+    while let Some(pending) = listener.accept().await {
+        while talks.try_join_next().is_some() {}
+        let nodes = Arc::clone(&nodes);
+        talks.spawn(async move {
+            let cluster = pending.cluster().to_owned();
+            if let Err(error) = nodes.admit(pending).await {
+                tracing::warn!(cluster, %error, "a process that connected as a node was turned away");
+            }
+        });
+    }
+}
+
+impl Nodes {
+    async fn admit(self: &Arc<Self>, pending: Pending) -> Result<(), Refused> {
+        let cluster = pending.cluster().to_owned();
+        let row = cluster::get(&self.db, &cluster).await?;
+        if !matches!(row.phase, Phase::Creating | Phase::Running) {
+            return Err(Refused::conflict(format!("the cluster is {}", row.phase)));
+        }
+        let shown = random::digest(pending.token().as_bytes());
+        if verify_slices_are_equal(shown.as_bytes(), row.token.as_bytes()).is_err() {
+            return Err(Refused::conflict("it does not show the token that the cluster's process was given"));
+        }
+        let config = self.config(&row).await?;
+        let connection = pending.admit(config).await.map_err(Refused::internal)?;
+        let (outgoing, incoming) = connection.split();
+        let node = self.node(&cluster);
+        let number = node.connected(outgoing.clone());
+        // What changed between the look at the database and the connection.
+        self.push_policy(&cluster).await?;
+        let told = self.listen(&row, &node, outgoing, incoming).await;
+        node.disconnected(number);
+        told
+    }
+
+    async fn listen(
+        self: &Arc<Self>,
+        row: &Row,
+        node: &Node,
+        outgoing: Outgoing,
+        mut incoming: Incoming,
+    ) -> Result<(), Refused> {
+        let mut asks = JoinSet::new();
+        let mut told = None;
+        while let Some(message) = incoming.receive().await.map_err(Refused::internal)? {
+            while asks.try_join_next().is_some() {}
+            match message {
+                ToControl::Report(report) => {
+                    node.live.send_modify(|live| live.told(report.clone()));
+                    if told.as_ref() != Some(&report) {
+                        self.reported(&row.id, &report).await;
+                        told = Some(report);
+                    }
+                }
+                ToControl::AskSession { id, key_arn, purpose } => {
+                    let (nodes, row, outgoing) = (Arc::clone(self), row.clone(), outgoing.clone());
+                    asks.spawn(async move {
+                        let session = nodes.session(&row, &key_arn, &purpose).await;
+                        // A node that left asks again.
+                        drop(outgoing.send(&ToNode::session(id, session)).await);
+                    });
+                }
+                ToControl::AskAccess { id, digest } => {
+                    let (nodes, project, outgoing) = (Arc::clone(self), row.project_id.clone(), outgoing.clone());
+                    asks.spawn(async move {
+                        let level = nodes.access(&project, &digest).await;
+                        drop(outgoing.send(&ToNode::Access { id, level }).await);
+                    });
+                }
+                ToControl::Calls(calls) => calls.into_iter().for_each(|call| self.ledger.take(call_of(&row.id, call))),
+                ToControl::Hello { .. } => return Err(Refused::conflict("it says twice who it is")),
+            }
+        }
+        Ok(())
+    }
+
+    /// A session on a key that the cluster may use, and on no other.
+    async fn session(&self, row: &Row, arn: &str, purpose: &str) -> Result<HandedSession, HandedFailure> {
+        let ours = |error: &dyn std::fmt::Display| HandedFailure::ours(error.to_string());
+        let key = self.reference(row, arn).await.map_err(|error| ours(&error))?;
+        let key = key.ok_or_else(|| ours(&format!("{arn} is no key that cluster {} may use", row.id)))?;
+        let purpose = Purpose::parse(purpose).ok_or_else(|| ours(&"the purpose is unknown"))?;
+        let sessions = self.sessions.as_ref().ok_or_else(|| ours(&"this service has no AWS credentials"))?;
+        let id = row.id.parse().map_err(|error| ours(&error))?;
+        let name = SessionName::of(&id).map_err(|error| ours(&error))?;
+        let ledger = CallsOf { cluster: row.id.clone(), ledger: self.ledger.clone() };
+        sessions.named(name, Arc::new(ledger)).session(&key, purpose).await
+    }
+
+    /// What the holder of an API key may do with the data of a project's clusters.
+    async fn access(&self, project: &str, digest: &str) -> Access {
+        let Ok(caller) = api_keys::by_digest(&self.db, digest).await else { return Access::None };
+        let may = |privilege| caller.may(privilege, Some(project));
+        if may(Privilege::ManageClusters) && may(Privilege::WriteData) {
+            Access::Admin
+        } else if may(Privilege::WriteData) {
+            Access::Write
+        } else if may(Privilege::ReadData) {
+            Access::Read
+        } else {
+            Access::None
+        }
+    }
+}
+
+impl Node {
+    fn connected(&self, outgoing: Outgoing) -> u64 {
+        let mut link = lock(&self.link);
+        *link = (link.0 + 1, Some(outgoing));
+        link.0
+    }
+
+    /// The link of this number ended; should there be a newer one, that counts.
+    fn disconnected(&self, number: u64) {
+        let mut link = lock(&self.link);
+        if link.0 == number {
+            link.1 = None;
+            self.live.send_modify(super::Live::disconnected);
+        }
+    }
+}
+
+/// The record of the calls that we make for a cluster.
+struct CallsOf {
+    cluster: String,
+    ledger: DbLedger,
+}
+
+impl Ledger for CallsOf {
+    fn record(&self, entry: LedgerEntry) {
+        self.ledger.take(KmsCall { caller: self.cluster.clone(), ..entry.into() });
+    }
+}
+
+fn call_of(cluster: &str, call: CallRecord) -> KmsCall {
+    let time = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    KmsCall {
+        caller: cluster.to_owned(),
+        at: time(call.at_unix_ms),
+        took_ms: time(call.took_ms),
+        provider: call.provider,
+        action: call.action,
+        key_arn: call.key,
+        role_arn: call.role,
+        session: call.session,
+        context: call.context,
+        purpose: call.purpose,
+        outcome: call.outcome,
+        code: call.code,
+        request_id: call.request_id,
+    }
+}

@@ -1,0 +1,135 @@
+"""Clusters under customers' AWS keys, on the stand-in with two accounts: set up as the dialog shows, used, revoked in every way,
+and back by themselves."""
+
+import json
+import os
+import pathlib
+import re
+
+import pytest
+from test_control_clusters import count, fill, is_dark
+from test_control_keys import REGION_ID, SetUp, Shell
+
+from helpers.aws import CUSTOMER_ACCOUNT, Account, Customer
+
+
+@pytest.fixture
+def service(aws_endpoint) -> Customer:
+    return Customer(aws_endpoint)
+
+
+@pytest.fixture
+def control(make_control, service):
+    return make_control(env=service.service.environment()).start()
+
+
+@pytest.fixture
+def shell(tmp_path, aws_endpoint) -> Shell:
+    return Shell(tmp_path / "terminal", Account(aws_endpoint, CUSTOMER_ACCOUNT))
+
+
+@pytest.fixture
+def set_up(control, shell) -> SetUp:
+    return SetUp(control, shell, control.create_project())
+
+
+def create(control, set_up: SetUp, name: str = "cluster"):
+    return control.create_cluster(set_up.project, set_up.key_arn, name, regionId=REGION_ID)
+
+
+def test_every_way_to_take_the_key_away_darkens_the_cluster_and_given_back_it_serves(control, set_up):
+    key_id = set_up.add()
+    cluster = create(control, set_up)
+    other = SetUp(control, set_up.shell, control.create_project("other"))
+    other.add()
+    neighbour = create(control, other)
+    neighbours, pid = neighbour.client(), neighbour.pid
+    for client in (cluster.client(), neighbours):
+        fill(client)
+    trust = set_up.shown()["trustPolicy"]
+
+    def enable():
+        set_up.aws("cancel-key-deletion")
+        set_up.aws("enable-key")
+
+    def delete_role():
+        set_up.delete_policies()
+        set_up.shell.run(f"aws iam delete-role --role-name {set_up.role}")
+
+    def make_role():
+        set_up.create_role()
+        set_up.put_policy()
+
+    for what, take, give, words in [
+        ("disabled", lambda: set_up.aws("disable-key"), lambda: set_up.aws("enable-key"), "disabled"),
+        ("deletion", lambda: set_up.aws("schedule-key-deletion --pending-window-in-days 7"), enable, "deletion"),
+        ("policy", set_up.delete_policies, set_up.put_policy, "(?i)denied|not authorized"),
+        ("trust", lambda: set_up.set_trust(trust.replace("user/", "user/not-")), lambda: set_up.set_trust(trust), "(?i)denied|not authorized"),
+        ("role", delete_role, make_role, "(?i)denied|not authorized|no such role|not exist|cannot be found"),
+    ]:
+        take()
+        shown = cluster.wait_for_status("ABNORMAL")
+        control.wait_for(f"{what}: the key to be REVOKED", lambda: set_up.key(key_id)["status"] == "REVOKED")
+        assert re.search(words, shown["statusReason"]), (what, shown["statusReason"])
+        assert is_dark(cluster)
+        assert count(neighbours) == 20 and neighbour.describe()["status"] == "RUNNING"
+        give()
+        cluster.wait_for_status("RUNNING")
+        assert count(cluster.client()) == 20
+        control.wait_for(f"{what}: the key to be AVAILABLE", lambda: set_up.key(key_id)["status"] == "AVAILABLE")
+    assert neighbour.pid == pid
+    alerts = control.call("GET", f"/v2/projects/{set_up.project}/alerts")["alerts"]
+    told = [it["message"].split()[3].rstrip(":") for it in alerts if it["subject"] == cluster.id]
+    assert told == ["RUNNING", "ABNORMAL"] * 5
+    # Every call to KMS that the cluster made stands in its key's ledger, with AWS's request id and its own session's name.
+    ledger = control.call("GET", set_up.path(f"/{key_id}/ledger?limit=1000"))
+    calls = [call for call in ledger["calls"] if call["caller"] == cluster.id]
+    assert {"sts:AssumeRole", "kms:Encrypt", "kms:Decrypt"} <= {call["action"] for call in calls}
+    assert all(call["requestId"] for call in calls if call["outcome"] == "ok")
+    assert {call["session"].rsplit("/", 1)[1] for call in calls if call.get("session")} == {f"custody-{cluster.id}"}
+
+
+def test_a_node_has_no_base_credential_in_its_environment_its_memory_or_its_files(control, service, set_up):
+    set_up.add()
+    cluster = create(control, set_up)
+    fill(cluster.client())
+    environment = service.service.environment()
+    secret = environment["AWS_SECRET_ACCESS_KEY"].encode()
+    assert len(secret) >= 16, "a secret that is found by chance proves nothing"
+    process = pathlib.Path(f"/proc/{cluster.pid}")
+    names = {line.split(b"=")[0] for line in (process / "environ").read_bytes().split(b"\0") if line}
+    assert names <= {b"AWS_ENDPOINT_URL", b"SSL_CERT_FILE", b"SSL_CERT_DIR"}, "how AWS is reached, and nothing else"
+    for file in (control.data_dir / "nodes").rglob("*"):
+        assert not file.is_file() or secret not in file.read_bytes(), file
+    if os.geteuid() != 0:
+        pytest.skip("only root can look into another process's memory: the rest of this test has passed")
+    assert found(control.process.pid, secret), "the search finds what is there"
+    assert not found(cluster.pid, secret)
+
+
+def found(pid: int, secret: bytes) -> bool:
+    """Whether a process has these bytes in its memory."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            first, last = (int(it, 16) for it in line.split()[0].split("-"))
+            if "r" not in line.split()[1] or "[v" in line:
+                continue
+            memory.seek(first)
+            try:
+                if secret in memory.read(last - first):
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+def test_adding_a_second_key_to_a_role_darkens_nothing(control, set_up):
+    set_up.add()
+    cluster = create(control, set_up)
+    fill(cluster.client())
+    second = SetUp(control, set_up.shell, set_up.project, role_arn=set_up.role_arn)
+    second.add()
+    another = create(control, second, "another")
+    fill(another.client())
+    assert cluster.describe()["status"] == "RUNNING" and count(cluster.client()) == 20
+    assert json.dumps(control.call("GET", f"/v2/projects/{set_up.project}/alerts")["alerts"]) == "[]"

@@ -1,0 +1,389 @@
+"""Clusters under the control plane: made, used, darkened, moved through every state, dropped; each as a process of its own."""
+
+import json
+import os
+import pathlib
+import signal
+import time
+
+import pytest
+from pymilvus import MilvusClient
+
+from helpers.control import ADMIN_KEY
+
+# How long an interval of key checks takes in these tests, and what the machine may add.
+TWO_INTERVALS = 2.0
+
+
+@pytest.fixture
+def control(make_control):
+    return make_control().start()
+
+
+@pytest.fixture
+def kms(control, make_local_kms):
+    return make_local_kms(control)
+
+
+def add_key(control, project: str, arn: str, **more) -> str:
+    body = {"provider": "local", "regionId": "local-dev", "keyArn": arn, **more}
+    return control.call("POST", f"/v2/projects/{project}/cmek/keys", body)["keyId"]
+
+
+def key(control, project: str, key_id: str) -> dict:
+    return control.call("GET", f"/v2/projects/{project}/cmek/keys/{key_id}")
+
+
+def fill(client: MilvusClient, rows: int = 20, name: str = "rows") -> None:
+    client.create_collection(name, dimension=4, metric_type="L2")
+    client.insert(name, [{"id": number, "vector": [number, 0, 0, 1]} for number in range(rows)])
+
+
+def count(client: MilvusClient, name: str = "rows") -> int:
+    return client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]
+
+
+def is_dark(cluster, *, database: str = "default") -> bool:
+    """Whether a query is refused as sealed; it must not be refused for another reason."""
+    status, message = cluster.answer(database)
+    assert status in (200, 503), (status, message)
+    assert status == 200 or "sealed" in message, message
+    return status == 503
+
+
+def test_a_cluster_is_made_used_and_destroyed_with_nothing_left(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    key_id = add_key(control, project, arn)
+    asked = control.ask_cluster(project, arn, deletionProtection=True)
+    assert asked.made["username"] == "root" and asked.made["jobId"]
+    shown = asked.wait_for_status("RUNNING")
+    assert control.job(asked.made["jobId"], "SUCCESSFUL")["type"] == "CREATE_CLUSTER"
+    assert (shown["keyIdentifier"], shown["plan"], shown["projectId"]) == (arn, "BusinessCritical", project)
+    assert [zone["state"] for zone in shown["zones"]] == ["AVAILABLE"] * len(shown["zones"]) and shown["zones"]
+    fill(asked.client())
+    hits = asked.client().search("rows", data=[[3, 0, 0, 1]], limit=1)[0]
+    assert hits[0]["id"] == 3
+    with pytest.raises(Exception, match="(?i)auth|Fail connecting"):
+        asked.client(token="root:wrong-password")
+    assert key(control, project, key_id)["clusters"] == [{"clusterId": asked.id, "clusterName": "cluster"}]
+    refused = control.refused("DELETE", f"/v2/projects/{project}/cmek/keys/{key_id}")
+    assert refused.status == 409 and asked.id in refused.message
+    assert control.call("GET", "/v2/projects")[0]["instanceCount"] == 1
+    # Its password is kept nowhere, and its process was given no secret that shows.
+    written = b"".join(it.read_bytes() for it in control.data_dir.rglob("*") if it.is_file())
+    assert asked.made["password"].encode() not in written
+    for path in ("environ", "cmdline"):
+        text = pathlib.Path(f"/proc/{asked.pid}/{path}").read_bytes()
+        assert asked.made["password"].encode() not in text and ADMIN_KEY.encode() not in text
+    refused = control.refused("DELETE", f"{asked.path}/drop")
+    assert refused.status == 409 and "deletionProtection" in refused.message
+    asked.do("modify", deletionProtection=False, clusterName="renamed", cuSize=2)
+    assert (asked.describe()["clusterName"], asked.describe()["cuSize"]) == ("renamed", 2)
+    dropped = asked.drop(0)
+    receipt = control.job(dropped["jobId"], "SUCCESSFUL")["receipt"]
+    assert receipt["keyIdentifier"] == arn and receipt["keyrings"] >= 2 and receipt["objects"] > 0
+    assert any("snapshots" in text for text in receipt["couldStillOpenTheData"])
+    assert control.refused("GET", asked.path).status == 404
+    assert control.clusters() == [] and control.node_processes() == {} and not asked.storage.exists()
+    assert not (control.data_dir / "nodes" / asked.id).exists()
+    control.call("DELETE", f"/v2/projects/{project}/cmek/keys/{key_id}")
+    told = [it["action"] for it in control.call("GET", f"/v2/projects/{project}/activities")]
+    assert {"cluster.create", "cluster.created", "cluster.drop", "cluster.destroyed"} <= set(told)
+
+
+def test_a_cluster_that_can_not_be_meant_is_refused_and_nothing_is_made(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    add_key(control, project, arn)
+    other = control.create_project("other")
+    foreign = kms.create_key()
+    add_key(control, other, foreign)
+    standard, free = control.create_project("standard", "Standard"), control.create_project("free", "Free")
+    good = {
+        "clusterName": "x",
+        "projectId": project,
+        "regionId": "local-dev",
+        "cuType": "Performance-optimized",
+        "cuSize": 1,
+        "keyIdentifier": arn,
+    }
+    no_key = {name: value for name, value in good.items() if name != "keyIdentifier"}
+    for status, words, body in [
+        (400, "no key of this project", {**good, "keyIdentifier": foreign}),
+        (400, "no key of this project", {**good, "keyIdentifier": "arn:custody:kms:local-dev:000000000000:key/none"}),
+        (400, "same provider and region", {**good, "regionId": "aws-us-west-2"}),
+        (400, "region", {**good, "regionId": "mars"}),
+        (400, "keyidentifier", {**no_key, "keyidentifier": arn}),
+        (400, "clusterName", {**good, "clusterName": " "}),
+        (400, "cuSize", {**good, "cuSize": 0}),
+        (400, "cuType", {**good, "cuType": "Quantum"}),
+        (400, "missing field", {"projectId": project}),
+        (403, "CMEK", {**good, "projectId": standard}),
+        (403, "dedicated", {**no_key, "projectId": free}),
+        (404, "project", {**no_key, "projectId": "proj-none"}),
+    ]:
+        refused = control.refused("POST", "/v2/clusters/createDedicated", body)
+        assert refused.status == status and words in refused.message, (words, refused)
+    assert control.clusters() == [] and control.node_processes() == {}
+    unencrypted = control.create_cluster(standard)
+    assert "keyIdentifier" not in unencrypted.describe()
+    fill(unencrypted.client())
+    assert control.refused("POST", f"{unencrypted.path}/seal").status == 409
+    taken = {**no_key, "projectId": standard, "clusterName": "cluster"}
+    assert control.refused("POST", "/v2/clusters/createDedicated", taken).status == 409
+    assert control.refused("DELETE", f"/v2/projects/{standard}").status == 409
+    assert control.refused("PATCH", f"/v2/projects/{standard}/plan", {"plan": "Free"}).status == 409
+
+
+def test_a_cluster_whose_making_fails_leaves_nothing(make_control, make_local_kms):
+    control = make_control(interval="10m").start()
+    kms, project = make_local_kms(control), control.create_project()
+    arn = kms.create_key()
+    add_key(control, project, arn)
+    # The control plane has not noticed yet: the node does, with the first thing that it asks.
+    kms.disable(arn)
+    asked = control.ask_cluster(project, arn)
+    job = control.job(asked.made["jobId"], "FAILED")
+    assert "disabled" in job["message"], job
+    assert control.refused("GET", asked.path).status == 404
+    assert control.clusters() == [] and control.node_processes() == {} and not asked.storage.exists()
+    assert not (control.data_dir / "nodes" / asked.id).exists()
+    kms.enable(arn)
+    control.create_cluster(project, arn)
+
+
+def test_a_disabled_key_darkens_its_clusters_alone_and_enabled_they_come_back(control, kms):
+    project = control.create_project()
+    arns = [kms.create_key() for _ in range(2)]
+    ids = [add_key(control, project, arn) for arn in arns]
+    first, second = (control.create_cluster(project, arn, name) for arn, name in zip(arns, "ab", strict=True))
+    clients = [cluster.client() for cluster in (first, second)]
+    for client in clients:
+        fill(client)
+    pid = second.pid
+    kms.disable(arns[0])
+    began = time.monotonic()
+    shown = first.wait_for_status("ABNORMAL")
+    control.wait_for("the key to be REVOKED", lambda: key(control, project, ids[0])["status"] == "REVOKED")
+    # Two intervals, a denial's second look, and the machine's own time.
+    assert time.monotonic() - began < TWO_INTERVALS + 18
+    assert "disabled" in shown["statusReason"]
+    assert is_dark(first)
+    assert second.describe()["status"] == "RUNNING" and count(clients[1]) == 20 and second.pid == pid
+    told = [it for it in control.call("GET", f"/v2/projects/{project}/alerts")["alerts"] if it["subject"] == first.id]
+    assert [it["kind"] for it in told] == ["clusterStatus"] and "ABNORMAL" in told[0]["message"]
+    kms.enable(arns[0])
+    first.wait_for_status("RUNNING")
+    assert count(first.client()) == 20
+    told = control.call("GET", f"/v2/projects/{project}/alerts")["alerts"]
+    assert [it["message"].split()[3].rstrip(":") for it in told if it["subject"] == first.id] == ["RUNNING", "ABNORMAL"]
+    assert not [it for it in told if it["subject"] == second.id]
+
+
+def test_tenants_hold_keys_of_their_own_and_one_revocation_darkens_one_database(control, kms):
+    project = control.create_project()
+    arns = [kms.create_key() for _ in range(4)]
+    ids = [add_key(control, project, arn) for arn in arns[:3]]
+    cluster = control.create_cluster(project, arns[0])
+    admin = cluster.client()
+    for name, arn in (("a", arns[1]), ("b", arns[2])):
+        admin.create_database(name, properties={"cipher.enabled": "true", "cipher.key": arn})
+    with pytest.raises(Exception, match="key"):
+        admin.create_database("c", properties={"cipher.key": arns[3]})
+    a, b = (cluster.client(db_name=name) for name in "ab")
+    for client in (admin, a, b):
+        fill(client)
+    for key_id in ids[1:]:
+        control.wait_for("the key to be in use", lambda key_id=key_id: key(control, project, key_id)["clusters"])
+        assert control.refused("DELETE", f"/v2/projects/{project}/cmek/keys/{key_id}").status == 409
+    kms.disable(arns[1])
+    shown = control.wait_for("the zone to be told as sealed", lambda: cluster.describe().get("statusReason"))
+    assert cluster.describe()["status"] == "RUNNING" and arns[1] in shown and "disabled" in shown
+    assert is_dark(cluster, database="a")
+    assert count(b) == 20 and count(admin) == 20
+    told = control.call("GET", f"/v2/projects/{project}/alerts")["alerts"]
+    assert len([it for it in told if it["subject"] == cluster.id]) == 1
+    # What lies under a key that is refused uses it all the same, also after a restart.
+    os.kill(cluster.pid, signal.SIGKILL)
+    control.wait_for("a new process", lambda: cluster.pid)
+    cluster.wait_for_status("RUNNING")
+    time.sleep(1)
+    assert control.refused("DELETE", f"/v2/projects/{project}/cmek/keys/{ids[1]}").status == 409
+    kms.enable(arns[1])
+    control.wait_for("the zone to be open", lambda: "statusReason" not in cluster.describe())
+    a = cluster.client(db_name="a")
+    assert count(a) == 20
+    a.drop_collection("rows")
+    cluster.client().drop_database("a")
+    control.wait_for("the key to be free", lambda: not key(control, project, ids[1])["clusters"])
+    control.call("DELETE", f"/v2/projects/{project}/cmek/keys/{ids[1]}")
+
+
+def test_a_keys_owner_says_which_clusters_may_use_it(control, kms):
+    project, arns = control.create_project(), [kms.create_key() for _ in range(2)]
+    first, tenant = (add_key(control, project, arn) for arn in arns)
+    cluster = control.create_cluster(project, arns[0])
+    path = f"/v2/projects/{project}/cmek/keys/{tenant}"
+    control.call("PATCH", path, {"allow": {"clusters": [], "databases": []}})
+    body = {"clusterName": "y", "projectId": project, "regionId": "local-dev", "cuType": "Performance-optimized"}
+    refused = control.refused("POST", "/v2/clusters/createDedicated", {**body, "cuSize": 1, "keyIdentifier": arns[1]})
+    assert refused.status == 403 and "allow" in refused.message
+    # A node heeds what its key's owner forbids at its next start.
+    os.kill(cluster.pid, signal.SIGKILL)
+    control.wait_for("a new process", lambda: cluster.pid)
+    cluster.wait_for_status("RUNNING")
+    with pytest.raises(Exception, match="key"):
+        cluster.client().create_database("t", properties={"cipher.key": arns[1]})
+    control.call("PATCH", path, {"allow": {"clusters": [], "databases": [cluster.id]}})
+    cluster.client().create_database("t", properties={"cipher.key": arns[1]})
+    assert first
+
+
+def test_nodes_outlive_the_control_plane_and_are_taken_over(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    add_key(control, project, arn)
+    cluster, other = control.create_cluster(project, arn), control.create_cluster(project, arn, "suspended")
+    other.do("suspend")
+    client = cluster.client()
+    fill(client)
+    pid, before = cluster.pid, cluster.describe()
+    control.kill()
+    assert count(client) == 20, "a node needs no control plane to serve"
+    control.start()
+    assert cluster.describe() | {"zones": []} == before | {"zones": []}, "a restart changes nothing that is shown"
+    control.wait_for("the node to report", lambda: cluster.describe() == before)
+    assert cluster.pid == pid
+    assert other.describe()["status"] == "SUSPENDED" and other.pid is None
+    # A node that is killed comes back by itself, and so do both.
+    os.kill(pid, signal.SIGKILL)
+    control.wait_for("another process", lambda: cluster.pid not in (None, pid))
+    cluster.wait_for_status("RUNNING")
+    assert count(cluster.client()) == 20
+    control.kill()
+    control.kill_nodes()
+    control.start()
+    cluster.wait_for_status("RUNNING")
+    assert count(cluster.client()) == 20
+    # SIGTERM ends all of it.
+    control.stop()
+    assert control.node_processes() == {}
+    control.start()
+    cluster.wait_for_status("RUNNING")
+    other.do("resume")
+    other.wait_for_status("RUNNING")
+    assert control.refused("POST", f"{other.path}/resume").status == 409
+    told = control.call("GET", f"/v2/projects/{project}/alerts")["alerts"]
+    assert not told, f"a restart is no news: {told}"
+
+
+def test_a_seal_by_hand_darkens_within_the_call_and_outlives_every_restart(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    add_key(control, project, arn)
+    cluster = control.create_cluster(project, arn)
+    client = cluster.client()
+    fill(client)
+    admin = control.create_api_key("ProjectAdmin", project)
+    custodian = control.create_api_key("KeyCustodian", project)
+    assert control.refused("POST", f"{cluster.path}/seal", token=admin).status == 403
+    # The key is out of reach at that moment: sealing asks nobody.
+    (control.data_dir / "local-kms.json").rename(control.data_dir / "elsewhere")
+    shown = control.call("POST", f"{cluster.path}/seal", token=custodian)
+    assert shown["status"] == "ABNORMAL" and shown["sealed"] and "by hand" in shown["statusReason"]
+    assert is_dark(cluster)
+    (control.data_dir / "elsewhere").rename(control.data_dir / "local-kms.json")
+    control.kill()
+    control.kill_nodes()
+    control.start()
+    control.wait_for("the node", lambda: "by hand" in cluster.describe().get("statusReason", ""))
+    time.sleep(3)
+    assert cluster.describe()["status"] == "ABNORMAL", "its key is there, and nobody has unsealed it"
+    control.call("POST", f"{cluster.path}/unseal", token=custodian)
+    cluster.wait_for_status("RUNNING")
+    assert count(cluster.client()) == 20
+
+
+def test_after_a_revocation_a_cluster_waits_for_a_person_where_its_keys_owner_wants_one(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    key_id = add_key(control, project, arn)
+    cluster = control.create_cluster(project, arn)
+    fill(cluster.client())
+    control.call("PATCH", f"/v2/projects/{project}/cmek/keys/{key_id}", {"recovery": "manual"})
+    kms.disable(arn)
+    cluster.wait_for_status("ABNORMAL")
+    control.wait_for("it to wait", lambda: cluster.describe()["sealed"])
+    kms.enable(arn)
+    # Also for a process that has never heard of the revocation.
+    control.kill()
+    control.kill_nodes()
+    control.start()
+    control.wait_for("a process", lambda: cluster.pid)
+    time.sleep(4)
+    assert cluster.describe()["status"] == "ABNORMAL" and cluster.describe()["sealed"]
+    cluster.do("unseal")
+    cluster.wait_for_status("RUNNING")
+    assert count(cluster.client()) == 20
+
+
+def test_a_drop_waits_and_can_be_taken_back(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    add_key(control, project, arn)
+    cluster = control.create_cluster(project, arn)
+    client = cluster.client()
+    fill(client)
+    for days in (-1, 31):
+        assert control.refused("DELETE", f"{cluster.path}/drop?waitDays={days}").status == 400
+    dropped = cluster.drop()
+    job = control.call("GET", f"/v2/jobs/{dropped['jobId']}")
+    assert job["status"] == "PENDING" and dropped["dropTime"][:10] == time.strftime(
+        "%Y-%m-%d", time.gmtime(time.time() + 7 * 86_400)
+    )
+    assert cluster.describe()["status"] == "DELETING"
+    control.wait_for("its process to end", lambda: cluster.pid is None)
+    assert cluster.answer() == (0, "nothing listens")
+    keyrings = list(cluster.storage.rglob("keyring/*"))
+    assert keyrings, "the keyrings are kept meanwhile"
+    assert control.refused("DELETE", f"{cluster.path}/drop").status == 409
+    control.kill()
+    control.start()
+    assert cluster.describe()["status"] == "DELETING" and cluster.pid is None
+    cluster.do("undrop")
+    cluster.wait_for_status("RUNNING")
+    assert control.job(dropped["jobId"], "CANCELED")
+    assert count(cluster.client()) == 20 and list(cluster.storage.rglob("keyring/*")) == keyrings
+    assert control.refused("POST", f"{cluster.path}/undrop").status == 409
+
+
+def test_api_keys_open_the_clusters_of_their_projects_as_far_as_their_roles_go(control, kms):
+    project, other = control.create_project(), control.create_project("other")
+    arn = kms.create_key()
+    add_key(control, project, arn)
+    cluster = control.create_cluster(project, arn)
+    fill(cluster.client())
+    reader, writer = (control.create_api_key(role, project) for role in ("ProjectReadOnly", "ProjectReadWrite"))
+    assert count(cluster.client(token=reader)) == 20
+    with pytest.raises(Exception, match="(?i)permission|denied|read"):
+        cluster.client(token=reader).insert("rows", [{"id": 99, "vector": [0, 0, 0, 1]}])
+    cluster.client(token=writer).insert("rows", [{"id": 99, "vector": [0, 0, 0, 1]}])
+    with pytest.raises(Exception, match="(?i)permission|denied|may"):
+        cluster.client(token=writer).create_user("eve", "a-password-of-eve")
+    for stranger in (control.create_api_key("KeyCustodian", project), control.create_api_key("ProjectAdmin", other)):
+        with pytest.raises(Exception, match="(?i)auth|Fail connecting"):
+            count(cluster.client(token=stranger))
+    assert count(cluster.client()) == 21
+
+
+def test_the_control_planes_files_hold_no_name_of_what_a_cluster_holds(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    add_key(control, project, arn)
+    cluster = control.create_cluster(project, arn)
+    client = cluster.client()
+    client.create_database("secret_database_name")
+    fill(cluster.client(db_name="secret_database_name"), name="secret_collection_name")
+    kms.disable(arn)
+    cluster.wait_for_status("ABNORMAL")
+    control.stop()
+    for file in control.data_dir.rglob("*"):
+        if file.is_file():
+            text = file.read_bytes()
+            assert b"secret_database_name" not in text and b"secret_collection_name" not in text, file
+    shown = json.dumps(control.output())
+    assert "secret_database_name" not in shown
