@@ -17,10 +17,16 @@ def control(make_control):
     return make_control().start()
 
 
-def calls(project: str, key: str, api_key: str) -> list[tuple[str, str, dict | None, bool]]:
+def new_cluster(project: str) -> dict:
+    unit = {"cuType": "Performance-optimized", "cuSize": 1}
+    return {"clusterName": "forged", "projectId": project, "regionId": "local-dev", **unit}
+
+
+def calls(project: str, key: str, api_key: str, cluster: str, job: str) -> list[tuple[str, str, dict | None, bool]]:
     """Every call that needs a credential: method, path, body, and whether it changes something."""
     given = {"provider": "local", "regionId": "local-dev", "keyArn": "alias/none"}
     keys = f"/v2/projects/{project}/cmek/keys"
+    clusters = f"/v2/clusters/{cluster}"
     return [
         ("POST", "/v2/projects", {"projectName": "forged", "plan": "Free"}, True),
         ("GET", "/v2/projects", None, False),
@@ -41,6 +47,18 @@ def calls(project: str, key: str, api_key: str) -> list[tuple[str, str, dict | N
         ("POST", f"/v2/projects/{project}/alerts", {"name": "forged", "url": "https://hooks.example.com/"}, True),
         ("GET", f"/v2/projects/{project}/alerts", None, False),
         ("DELETE", f"/v2/projects/{project}/alerts/rule-none", None, True),
+        ("POST", "/v2/clusters/createDedicated", new_cluster(project), True),
+        ("GET", "/v2/clusters", None, False),
+        ("GET", clusters, None, False),
+        ("POST", f"{clusters}/modify", {"cuSize": 9}, True),
+        ("POST", f"{clusters}/suspend", None, True),
+        ("POST", f"{clusters}/resume", None, True),
+        ("POST", f"{clusters}/seal", None, True),
+        ("POST", f"{clusters}/unseal", None, True),
+        ("DELETE", f"{clusters}/drop", None, True),
+        ("POST", f"{clusters}/undrop", None, True),
+        ("GET", f"/v2/jobs/{job}", None, False),
+        ("GET", f"/v2/projects/{project}/jobs", None, False),
         ("POST", "/v2/apiKeys", {"name": "forged", "role": "Owner"}, True),
         ("GET", "/v2/apiKeys", None, True),
         ("DELETE", f"/v2/apiKeys/{api_key}", None, True),
@@ -53,13 +71,14 @@ def calls(project: str, key: str, api_key: str) -> list[tuple[str, str, dict | N
 
 @pytest.fixture
 def filled(control, make_local_kms):
-    """A project with a key, and an API key."""
+    """A project with a key, an API key, a cluster and the job that made it."""
     project = control.create_project()
     arn = make_local_kms(control).create_key()
     body = {"provider": "local", "regionId": "local-dev", "keyArn": arn}
     key = control.call("POST", f"/v2/projects/{project}/cmek/keys", body)["keyId"]
     api_key = control.call("POST", "/v2/apiKeys", {"name": "spare", "role": "ProjectReadOnly", "projectId": project})
-    return project, key, api_key["apiKeyId"]
+    cluster = control.create_cluster(project, arn)
+    return project, key, api_key["apiKeyId"], cluster.id, cluster.made["jobId"]
 
 
 def everything(control, project: str) -> dict:
@@ -73,6 +92,8 @@ def everything(control, project: str) -> dict:
     return {
         "projects": control.call("GET", "/v2/projects"),
         "keys": keys,
+        "clusters": control.clusters(),
+        "jobs": control.call("GET", f"/v2/projects/{project}/jobs"),
         "api keys": api_keys,
         "users": control.call("GET", "/v2/users"),
         "activities": activities,
@@ -80,7 +101,7 @@ def everything(control, project: str) -> dict:
 
 
 def test_without_a_right_credential_every_call_is_refused_and_changes_nothing(control, filled):
-    project, key, api_key = filled
+    project = filled[0]
     before = everything(control, project)
     wrong = [None, "", "x", ADMIN_KEY[:-1], ADMIN_KEY + "x", "custody_" + "0" * 64, "root:Milvus"]
     for method, path, body, _ in calls(*filled):
@@ -93,7 +114,7 @@ def test_without_a_right_credential_every_call_is_refused_and_changes_nothing(co
 
 
 def test_a_reader_and_another_projects_admin_are_refused_and_change_nothing(control, filled):
-    project, key, api_key = filled
+    project = filled[0]
     other = control.create_project("other")
     reader = control.create_api_key("ProjectReadOnly", project)
     writer = control.create_api_key("ProjectReadWrite", project)
@@ -105,7 +126,7 @@ def test_a_reader_and_another_projects_admin_are_refused_and_change_nothing(cont
                 assert control.refused(method, path, body, token=token).status == 403, (method, path)
             else:
                 control.call(method, path, body, token=token)
-        if project in path:
+        if any(it in path for it in (project, *filled[3:])) or (body or {}).get("projectId") == project:
             assert control.refused(method, path, body, token=stranger).status == 404, (method, path)
     assert everything(control, project) == before
     seen = control.call("GET", "/v2/projects", token=stranger)
@@ -113,7 +134,7 @@ def test_a_reader_and_another_projects_admin_are_refused_and_change_nothing(cont
 
 
 def test_a_key_custodian_manages_keys_and_a_project_admin_does_not(control, filled):
-    project, key, _ = filled
+    project, key, *_ = filled
     custodian, admin = (control.create_api_key(role, project) for role in ("KeyCustodian", "ProjectAdmin"))
     path = f"/v2/projects/{project}/cmek/keys/{key}"
     refused = control.refused("PATCH", path, {"grace": "0s"}, token=admin)
@@ -124,7 +145,7 @@ def test_a_key_custodian_manages_keys_and_a_project_admin_does_not(control, fill
 
 
 def test_a_key_of_another_project_is_not_found_in_this_one(control, filled):
-    _, key, _ = filled
+    _, key, *_ = filled
     other = control.create_project("other")
     for method, rest in [("GET", ""), ("POST", "/check"), ("GET", "/ledger"), ("DELETE", "")]:
         assert control.refused(method, f"/v2/projects/{other}/cmek/keys/{key}{rest}").status == 404
@@ -211,7 +232,7 @@ def test_the_description_is_true_and_no_request_brings_a_5xx(control, tmp_path):
     described = json.loads(text)
     assert status == 200 and described["openapi"].startswith("3.")
     paths = {(method.upper(), path) for path, item in described["paths"].items() for method in item if method != "parameters"}
-    asked = {(method, path.split("?")[0]) for method, path, _, _ in calls("{projectId}", "{keyId}", "{apiKeyId}")}
+    asked = {(method, path.split("?")[0]) for method, path, _, _ in calls("{projectId}", "{keyId}", "{apiKeyId}", "{clusterId}", "{jobId}")}
     missing = {(method, path.replace("user-none", "{userId}").replace("rule-none", "{ruleId}")) for method, path in asked} - paths
     assert not missing, missing
     done = subprocess.run(

@@ -26,6 +26,8 @@ SEED = int(os.environ.get("CUSTODY_CRASH_SEED", str(random.SystemRandom().randra
 CLUSTERS = 3
 WRITERS = 3
 KEYS_EACH = 300
+# Kills of one cluster between two lines that tell how far it is.
+PROGRESS = 100
 DIM = 8
 ABSENT = None
 
@@ -202,7 +204,10 @@ class Cluster:
 
     def run(self, kills: int, seal: bool = False) -> None:
         while self.kills < kills:
+            before = self.kills
             self.round(seal)
+            if self.kills // PROGRESS > before // PROGRESS:
+                print(f"{self.node.cluster_id}: {self.kills} of {kills} kills", flush=True)
 
     def round(self, seal: bool) -> None:
         node, choice, stop = self.node, self.choice, threading.Event()

@@ -12,8 +12,6 @@ use aws_lc_rs::digest::{SHA256, digest};
 use super::{Denied, Tag};
 use crate::limits::KNOWN;
 
-/// How such keys begin.
-pub(crate) const PREFIX: &str = "custody_";
 /// How long an answer holds: a key that is withdrawn is refused from then on at the latest.
 const HOLDS: Duration = Duration::from_secs(10);
 
@@ -32,7 +30,7 @@ pub enum Access {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CannotAsk;
 
-/// Knows the API keys that begin with `custody_`.
+/// Knows API keys: tokens without a colon, which would make them a user and a password.
 #[async_trait]
 pub trait ApiKeys: Send + Sync + 'static {
     /// What the holder of the key with this SHA-256 (64 hex digits) may do with the cluster; `None` if nothing.

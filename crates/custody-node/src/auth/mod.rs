@@ -23,8 +23,8 @@ use custody_password::{Tag, Throttle, hash as hash_password};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use issued::Issued;
 pub use issued::{Access, ApiKeys, CannotAsk};
-use issued::{Issued, PREFIX};
 
 use crate::limits::{CHECKS_AT_ONCE, KNOWN, LONGEST, TURN};
 
@@ -202,15 +202,19 @@ impl Authenticator {
                 return Ok(Caller::User(user));
             }
         }
-        if let Some(issued) = &self.issued
-            && let Some(token) = tokens.iter().find(|token| token.starts_with(PREFIX))
-        {
-            return issued.access(self.tag(token.as_bytes()), token).await.map(Caller::ApiKey);
+        if let Some((token, (user, password))) = tokens.iter().find_map(|token| Some((token, token.split_once(':')?))) {
+            return self.sign_in(self.tag(token.as_bytes()), user, password).await;
         }
-        match tokens.iter().find_map(|token| Some((token, token.split_once(':')?))) {
-            Some((token, (user, password))) => self.sign_in(self.tag(token.as_bytes()), user, password).await,
-            None => Err(self.stranger(Denied::Wrong).await),
+        // Without a colon it is no user's: an API key, if anything.
+        if let Some(issued) = &self.issued {
+            for token in &tokens {
+                match issued.access(self.tag(token.as_bytes()), token).await {
+                    Err(Denied::Wrong) => {}
+                    answer => return answer.map(Caller::ApiKey),
+                }
+            }
         }
+        Err(self.stranger(Denied::Wrong).await)
     }
 
     async fn sign_in(&self, credential: Tag, user: &str, password: &str) -> Result<Caller, Denied> {
