@@ -85,7 +85,7 @@ def everything(control, project: str) -> dict:
     """All that a forged call might change."""
     keys = control.call("GET", f"/v2/projects/{project}/cmek/keys")["keys"]
     for key in keys:
-        for changing in ("lastCheckedAt", "nextCheckAt"):
+        for changing in ("lastCheckedAt", "lastSuccessAt", "nextCheckAt"):
             del key[changing]
     api_keys = [{**it, "lastUsedAt": 0} for it in control.call("GET", "/v2/apiKeys")]
     activities = control.call("GET", f"/v2/projects/{project}/activities")

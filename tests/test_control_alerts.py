@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from helpers.node import free_port
+from helpers.program import custody
 
 
 class Receiver:
@@ -81,6 +82,10 @@ def test_a_key_that_changes_its_status_raises_a_signed_alert_that_is_tried_again
     for headers in (first, second):
         assert verify(made["secret"], headers, body) and not verify(made["secret"], headers, body + b" ")
     told = json.loads(body)
+    # The head that is sent is the log's own: whoever keeps it can check the log by it.
+    head = f"{told['auditHead']['sequence']}:{told['auditHead']['hash']}"
+    checked = custody("audit", "verify", "--data-dir", control.data_dir, "--expect", head)
+    assert checked.returncode == 0, checked.stderr
     assert (told["type"], told["projectId"], told["data"]["subject"]) == ("keyStatus", project, key)
     assert "REVOKED" in told["data"]["message"] and "disabled" in told["data"]["message"]
     assert len(told["auditHead"]["hash"]) == 64
@@ -97,6 +102,69 @@ def test_a_key_that_changes_its_status_raises_a_signed_alert_that_is_tried_again
     shown = json.dumps(listed)
     assert made["secret"] not in shown and "secret-path" not in shown
     assert control.call("GET", f"/v2/projects/{other}/alerts") == {"rules": [], "alerts": []}
+
+
+def test_a_deletion_that_is_scheduled_is_told_once_with_what_can_be_done(control, receiver, make_local_kms):
+    kms, project = make_local_kms(control), control.create_project()
+    arn = kms.create_key()
+    key = add_key(control, project, arn)
+    one = f"/v2/projects/{project}/cmek/keys/{key}"
+    path = f"/v2/projects/{project}/alerts"
+    control.call("POST", path, {"name": "pager", "url": receiver.url, "kinds": ["keyDeletion"]})
+    for episode in (1, 2):
+        kms.run("schedule-deletion", arn)
+        control.wait_for("the alert", lambda: len(receiver.got) >= episode)
+        message = json.loads(receiver.got[-1][2])["data"]["message"]
+        assert key in message and "cancel-key-deletion" in message, message
+        checked = control.call("GET", one)["lastCheckedAt"]
+        control.wait_for("two more checks", lambda: control.call("GET", one)["lastCheckedAt"] > checked + 1_500)
+        assert len(receiver.got) == episode
+        kms.run("cancel-deletion", arn)
+        kms.enable(arn)
+        control.wait_for("AVAILABLE", lambda: control.call("GET", one)["status"] == "AVAILABLE")
+    kinds = [it["kind"] for it in control.call("GET", path)["alerts"]]
+    assert kinds.count("keyDeletion") == 2
+
+
+def test_a_grace_that_ends_is_told_once_for_each_time_that_a_key_can_not_be_reached(control, receiver, make_local_kms):
+    kms, project = make_local_kms(control), control.create_project()
+    arn = kms.create_key()
+    key = add_key(control, project, arn)
+    one = f"/v2/projects/{project}/cmek/keys/{key}"
+    path = f"/v2/projects/{project}/alerts"
+    control.call("PATCH", one, {"grace": "8s"})
+    control.call("POST", path, {"name": "pager", "url": receiver.url, "kinds": ["keyGrace"]})
+    file = kms.data_dir / "local-kms.json"
+    good = file.read_bytes()
+
+    def status(wanted: str):
+        control.wait_for(wanted, lambda: control.call("GET", one)["status"] == wanted)
+
+    for episode in (1, 2):
+        file.write_bytes(b"not the keys")
+        status("UNREACHABLE")
+        since = control.call("GET", one)["lastSuccessAt"]
+        told = len(control.call("GET", path)["alerts"])
+        control.wait_for("the alert", lambda: len(receiver.got) >= episode)
+        alerts = [it for it in control.call("GET", path)["alerts"] if it["kind"] == "keyGrace"]
+        assert len(alerts) == episode
+        # Half of it was over, and half of it was left.
+        assert 4_000 <= alerts[0]["at"] - since < 8_000, (alerts[0], since, told)
+        # Each further check finds the same and tells nothing.
+        checked = control.call("GET", one)["lastCheckedAt"]
+        control.wait_for("two more checks", lambda: control.call("GET", one)["lastCheckedAt"] > checked + 1_500)
+        assert len(receiver.got) == episode
+        message = json.loads(receiver.got[-1][2])["data"]["message"]
+        assert key in message and "has not answered" in message and "its grace ends at" in message, message
+        file.write_bytes(good)
+        status("AVAILABLE")
+        assert control.call("GET", one)["lastSuccessAt"] > since
+    # A key that its owner takes away has no grace that could end.
+    kms.disable(arn)
+    status("REVOKED")
+    checked = control.call("GET", one)["lastCheckedAt"]
+    control.wait_for("the grace to be over", lambda: control.call("GET", one)["lastCheckedAt"] > checked + 9_000)
+    assert len(receiver.got) == 2
 
 
 def test_a_delivery_that_waits_survives_kill_9(control, receiver, make_local_kms):

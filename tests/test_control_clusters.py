@@ -135,7 +135,7 @@ def test_a_cluster_that_can_not_be_meant_is_refused_and_nothing_is_made(control,
 
 
 def test_a_cluster_whose_making_fails_leaves_nothing(make_control, make_local_kms):
-    control = make_control(interval="10m").start()
+    control = make_control(arguments=("--key-check-interval", "10m")).start()
     kms, project = make_local_kms(control), control.create_project()
     arn = kms.create_key()
     add_key(control, project, arn)

@@ -90,6 +90,21 @@ class Account:
         }
 
 
+class Trail:
+    """What an account's CloudTrail holds, from now on."""
+
+    def __init__(self, account: Account):
+        self.client = account.client("cloudtrail")
+        body = json.dumps({"cloudtrail._recording_enabled": "true"}).encode()
+        urllib.request.urlopen(urllib.request.Request(f"{account.endpoint}/_ministack/config", body)).read()
+
+    def events(self) -> list[dict]:
+        """Every event, oldest first."""
+        pages = self.client.get_paginator("lookup_events").paginate()
+        found = [json.loads(event["CloudTrailEvent"]) for page in pages for event in page["Events"]]
+        return found[::-1]
+
+
 class Customer:
     """A customer's side: a role that trusts our user under an external id, and a key that the role may use."""
 

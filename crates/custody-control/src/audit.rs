@@ -279,6 +279,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_entry_that_is_edited_with_its_hash_made_anew_shows_by_the_next_one() {
+        let (db, _directory) = filled().await;
+        let mut edited = list(&db, "proj-1", 3, 1).await.unwrap().remove(0);
+        let first = list(&db, "proj-1", 2, 1).await.unwrap().remove(0);
+        edited.actor = "somebody".to_owned();
+        edited.hash = edited.hash_after(&first.hash);
+        tamper(&db, "DELETE FROM activities WHERE seq = 2").await;
+        sqlx::query("INSERT INTO activities VALUES (2, ?, ?, ?, ?, ?, ?, ?)")
+            .bind(edited.at)
+            .bind(edited.project_id)
+            .bind(edited.actor)
+            .bind(edited.action)
+            .bind(edited.subject)
+            .bind(edited.detail)
+            .bind(edited.hash)
+            .execute(db.pool())
+            .await
+            .unwrap();
+        assert_eq!(verify(&db, None).await.unwrap(), Err(ChainError::Changed(3)));
+    }
+
+    #[tokio::test]
     async fn the_database_itself_refuses_to_change_or_remove_an_entry() {
         let (db, _directory) = filled().await;
         for statement in ["UPDATE activities SET actor = 'x'", "DELETE FROM activities"] {

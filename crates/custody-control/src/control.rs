@@ -21,6 +21,8 @@ use crate::{
     refusal::Refused,
 };
 
+const DAY: Duration = Duration::from_hours(24);
+
 /// What the operator decides.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -28,6 +30,10 @@ pub struct Options {
     pub check_interval: Duration,
     /// The grace of new keys.
     pub default_grace: Duration,
+    /// How often it is looked at whether an AWS key's role still demands the external id.
+    pub strangers_interval: Duration,
+    /// How long calls to KMS stay in the ledger.
+    pub ledger_age: Duration,
     /// How many keys a project may have.
     pub key_limit: i64,
     /// For how long a denial is tried again while a key is proven: IAM is eventually consistent.
@@ -47,6 +53,8 @@ impl Default for Options {
         Self {
             check_interval: Duration::from_mins(10),
             default_grace: DEFAULT_GRACE,
+            strangers_interval: DAY,
+            ledger_age: 90 * DAY,
             key_limit: 20,
             patience: Duration::from_mins(1),
             local_keys: true,

@@ -16,7 +16,7 @@ use std::{
 
 use custody_control::{
     Region,
-    cmek::{CheckName, Setup, SetupRequest, Validation, validate},
+    cmek::{CheckName, Setup, SetupRequest, Validation, Wanted, validate},
 };
 use custody_kms::{AwsKms, AwsOptions, MemoryLedger, Provider, RetryPolicy, RootKeyRef, SessionName};
 use serde_json::Value;
@@ -153,7 +153,8 @@ impl World {
         let external_id = Some(EXTERNAL_ID.parse().unwrap());
         let (key, role) = (key_arn.parse().unwrap(), Some(self.role_arn.parse().unwrap()));
         let key = RootKeyRef::new(Provider::Aws, key, role, external_id).unwrap();
-        validate(&self.kms, &key, &"proj-test".parse().unwrap(), Duration::ZERO, &|_, _| {}).await.unwrap()
+        let id = "proj-test".parse().unwrap();
+        validate(&self.kms, &Wanted::Key(key), &id, Duration::ZERO, &|_| {}).await.unwrap().0
     }
 
     /// Validates, and finds this check to be the first that fails, with these words.

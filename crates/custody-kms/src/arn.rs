@@ -162,6 +162,93 @@ impl fmt::Display for KeyArn {
     }
 }
 
+/// The ARN of an alias: `arn:aws:kms:REGION:ACCOUNT:alias/NAME`. It names a key now and may name another tomorrow, so that
+/// nothing is ever stored or trusted by it: it is resolved once, and the key's own ARN is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AliasArn {
+    text: Arc<str>,
+}
+
+const ALIAS_SHAPE: &str = "the ARN of a KMS alias (arn:aws:kms:us-west-2:111122223333:alias/NAME)";
+
+impl AliasArn {
+    /// The whole ARN.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The region, in which its key is too.
+    pub fn region(&self) -> &str {
+        self.text.split(':').nth(3).unwrap_or_default()
+    }
+
+    /// Everything before the resource: what its key's ARN begins with as well.
+    fn place(&self) -> &str {
+        self.text.rsplit_once(':').map_or("", |(place, _)| place)
+    }
+
+    /// Whether `key` may be its key: an alias and its key are of one account and region.
+    pub(crate) fn may_name(&self, key: &KeyArn) -> bool {
+        key.as_str().rsplit_once(':').is_some_and(|(place, _)| place == self.place())
+    }
+}
+
+impl FromStr for AliasArn {
+    type Err = ArnError;
+
+    fn from_str(text: &str) -> Result<Self, ArnError> {
+        let shape = || ArnError::Shape { text: text.to_owned(), expected: ALIAS_SHAPE };
+        let (place, name) = text.split_once(":alias/").ok_or_else(shape)?;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte);
+        if !(1..=250).contains(&name.len()) || !name.bytes().all(allowed) {
+            return Err(shape());
+        }
+        // Partition, region and account are as strict as in a key's ARN.
+        let key: KeyArn = format!("{place}:key/00000000-0000-0000-0000-000000000000").parse()?;
+        if key.partition() == Partition::Custody {
+            return Err(shape());
+        }
+        Ok(Self { text: text.into() })
+    }
+}
+
+impl fmt::Display for AliasArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What a call is about: a key, or an alias whose key is being asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Named {
+    /// A key.
+    Key(KeyArn),
+    /// An alias.
+    Alias(AliasArn),
+}
+
+impl Named {
+    /// The whole ARN.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Key(key) => key.as_str(),
+            Self::Alias(alias) => alias.as_str(),
+        }
+    }
+}
+
+impl From<KeyArn> for Named {
+    fn from(key: KeyArn) -> Self {
+        Self::Key(key)
+    }
+}
+
+impl fmt::Display for Named {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The ARN of an IAM role: `arn:aws:iam::ACCOUNT:role/PATH/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RoleArn {
@@ -250,6 +337,29 @@ mod tests {
     use super::*;
 
     const ID: &str = "1234abcd-12ab-34cd-56ef-1234567890ab";
+
+    #[test]
+    fn an_alias_is_as_strict_as_a_key_and_names_keys_of_its_own_place_alone() {
+        let alias: AliasArn = "arn:aws:kms:eu-central-1:111122223333:alias/team/a-b_c".parse().unwrap();
+        assert_eq!((alias.region(), alias.to_string()), ("eu-central-1", alias.as_str().to_owned()));
+        let key = |region: &str, account: &str| format!("arn:aws:kms:{region}:{account}:key/{ID}").parse().unwrap();
+        assert!(alias.may_name(&key("eu-central-1", "111122223333")));
+        assert!(!alias.may_name(&key("eu-west-1", "111122223333")));
+        assert!(!alias.may_name(&key("eu-central-1", "111122223334")));
+        for text in [
+            "alias/x",
+            "arn:aws:kms:eu-central-1:111122223333:alias/",
+            "arn:aws:kms:eu-central-1:111122223333:alias/a b",
+            "arn:aws:kms:eu-central-1:111122223333:alias/$(x)",
+            "arn:aws:kms:eu-central-1:111122223333:alias/x:alias/y",
+            "arn:aws:kms:cn-north-1:111122223333:alias/x",
+            "arn:aws:kms:eu-central-1:1:alias/x",
+            "arn:aws:iam:eu-central-1:111122223333:alias/x",
+            "arn:custody:kms:local-dev:000000000000:alias/x",
+        ] {
+            assert!(text.parse::<AliasArn>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn a_full_key_arn_gives_its_parts() {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::arn::KeyArn;
+use crate::arn::{AliasArn, KeyArn, Named};
 use crate::description::KeyState;
 
 /// What a failure says about the key: the one thing a lease decides by.
@@ -119,6 +119,8 @@ pub enum Cause {
     LocalFile(String),
     /// The key is of a provider that is not enabled here.
     ProviderDisabled,
+    /// The provider knows no aliases.
+    NoAliases,
     /// The request was malformed.
     InvalidRequest,
     /// An answer that this version does not know.
@@ -160,6 +162,7 @@ impl Cause {
             Self::InsecureEndpoint(_) => "use https; plain http is allowed on loopback only",
             Self::LocalFile(_) => "mend the file of development keys on this machine",
             Self::ProviderDisabled => "use a key of an enabled provider",
+            Self::NoAliases => "give the ARN of the key itself",
             Self::InvalidRequest => "check the key's ARN; if it is right, report this",
             Self::Unexpected => "read AWS's text",
         }
@@ -195,6 +198,7 @@ impl fmt::Display for Cause {
             }
             Self::LocalFile(what) => write!(f, "the file of development keys can't be used: {what}"),
             Self::ProviderDisabled => f.write_str("the key's provider is not enabled here"),
+            Self::NoAliases => f.write_str("keys of this provider have no aliases"),
             Self::InvalidRequest => f.write_str("the request was not accepted as well-formed"),
             Self::Unexpected => f.write_str("an answer we do not know"),
         }
@@ -211,7 +215,7 @@ pub struct KmsError(Box<Inner>);
 struct Inner {
     outcome: Outcome,
     cause: Cause,
-    key: KeyArn,
+    about: Named,
     action: Option<Action>,
     code: Option<String>,
     text: Option<String>,
@@ -221,8 +225,16 @@ struct Inner {
 impl KmsError {
     /// A failure that no call to KMS brought about.
     pub fn new(key: &KeyArn, outcome: Outcome, cause: Cause) -> Self {
-        let key = key.clone();
-        Self(Box::new(Inner { outcome, cause, key, action: None, code: None, text: None, request_id: None }))
+        Self::about(Named::Key(key.clone()), outcome, cause)
+    }
+
+    /// The same about an alias whose key was asked for.
+    pub fn of_alias(alias: &AliasArn, outcome: Outcome, cause: Cause) -> Self {
+        Self::about(Named::Alias(alias.clone()), outcome, cause)
+    }
+
+    pub(crate) fn about(about: Named, outcome: Outcome, cause: Cause) -> Self {
+        Self(Box::new(Inner { outcome, cause, about, action: None, code: None, text: None, request_id: None }))
     }
 
     pub(crate) fn during(mut self, action: Action) -> Self {
@@ -262,9 +274,9 @@ impl KmsError {
         &self.0.cause
     }
 
-    /// The key it is about.
-    pub fn key(&self) -> &KeyArn {
-        &self.0.key
+    /// The key or the alias that it is about.
+    pub fn named(&self) -> &Named {
+        &self.0.about
     }
 
     /// The call that failed, if it came to one.
@@ -292,9 +304,9 @@ impl fmt::Display for KmsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let it = &self.0;
         if let Some(action) = it.action {
-            write!(f, "{action} failed for {}: {}", it.key, it.cause)?;
+            write!(f, "{action} failed for {}: {}", it.about, it.cause)?;
         } else {
-            write!(f, "{}: {}", it.key, it.cause)?;
+            write!(f, "{}: {}", it.about, it.cause)?;
         }
         let notes: Vec<String> = [
             it.code.clone(),

@@ -6,17 +6,17 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 
-use crate::arn::KeyArn;
+use crate::arn::{KeyArn, Named, RoleArn};
 use crate::classify::{INVALID_STATE, classify, is_transient};
 use crate::context::EncryptionContext;
 use crate::description::KeyDescription;
 use crate::error::{Action, Cause, KmsError, Outcome};
-use crate::key_ref::RootKeyRef;
+use crate::key_ref::{AliasRef, Provider, RootKeyRef};
 use crate::ledger::{Ledger, LedgerEntry, Recorder};
 use crate::retry::RetryPolicy;
 use crate::root::{KmsSession, Purpose, RootKms};
 use crate::secret::Secret;
-use crate::wire::{Answer, Connector, Description, Failure, FailureKind, Opened, Reply, Wire};
+use crate::wire::{AliasConnector, Answer, Connector, Description, Failure, FailureKind, Opened, Reply, Wire};
 
 /// An adapter behind the gate.
 pub(crate) struct Gate<C> {
@@ -44,12 +44,12 @@ impl<C: Connector> RootKms for Gate<C> {
         // Whoever hands a session out has tried again and recorded each try already.
         let assumes = self.connector.assumes(key);
         let retry = if assumes || key.role_arn().is_none() { self.retry } else { RetryPolicy::NONE };
-        let mut line = Line { key: key.clone(), purpose, session: None, recorder: self.recorder.clone(), retry };
+        let mut line = Line::of_key(key, purpose, self.recorder.clone(), retry);
         match line.open(assumes, || self.connector.connect(key, purpose)).await {
             Ok(connected) => {
                 line.session = connected.session;
                 line.retry = self.retry;
-                Ok(Box::new(Session { line, wire: connected.value }))
+                Ok(Box::new(Session { line, key: key.key_arn().clone(), wire: connected.value }))
             }
             Err(failure) => {
                 let (outcome, cause) = classify(Action::AssumeRole, &failure);
@@ -59,16 +59,47 @@ impl<C: Connector> RootKms for Gate<C> {
     }
 }
 
+impl<C: AliasConnector> Gate<C> {
+    /// The key that an alias points to. A key that can't be an alias's is no answer.
+    pub(crate) async fn resolve(&self, alias: &AliasRef) -> Result<KeyArn, KmsError> {
+        if alias.provider() != self.connector.provider() {
+            return Err(KmsError::of_alias(alias.alias(), Outcome::Misconfigured, Cause::ProviderDisabled));
+        }
+        let mut line = Line::of_alias(alias, self.recorder.clone(), self.retry);
+        let opened = line.open(true, || self.connector.connect_alias(alias)).await.map_err(|failure| {
+            let (outcome, cause) = classify(Action::AssumeRole, &failure);
+            line.error(Some(Action::AssumeRole), failure, outcome, cause)
+        })?;
+        line.session = opened.session;
+        let wire = opened.value;
+        let fits = |key: &str| key.parse().is_ok_and(|key| alias.alias().may_name(&key));
+        let found = line.call(Action::DescribeKey, None, || wire.describe(alias.alias()), fits).await?;
+        found.key.parse().map_err(|_| KmsError::of_alias(alias.alias(), Outcome::Unreachable, Cause::Unexpected))
+    }
+}
+
 /// What all calls of a session have in common.
 pub(crate) struct Line {
-    pub(crate) key: RootKeyRef,
-    pub(crate) purpose: Purpose,
-    pub(crate) session: Option<String>,
-    pub(crate) recorder: Recorder,
-    pub(crate) retry: RetryPolicy,
+    about: Named,
+    provider: Provider,
+    role: Option<RoleArn>,
+    purpose: Purpose,
+    session: Option<String>,
+    recorder: Recorder,
+    retry: RetryPolicy,
 }
 
 impl Line {
+    pub(crate) fn of_key(key: &RootKeyRef, purpose: Purpose, recorder: Recorder, retry: RetryPolicy) -> Self {
+        let (about, role) = (Named::Key(key.key_arn().clone()), key.role_arn().cloned());
+        Self { about, provider: key.provider(), role, purpose, session: None, recorder, retry }
+    }
+
+    fn of_alias(alias: &AliasRef, recorder: Recorder, retry: RetryPolicy) -> Self {
+        let (about, role) = (Named::Alias(alias.alias().clone()), Some(alias.role_arn().clone()));
+        Self { about, provider: alias.provider(), role, purpose: Purpose::Validate, session: None, recorder, retry }
+    }
+
     /// Opens a session, with bounded retries. Each try is recorded if it is `assumed`, which is if STS is called for it.
     pub(crate) async fn open<T, F>(&self, assumed: bool, mut bare: impl FnMut() -> F) -> Result<Opened<T>, Failure>
     where
@@ -100,9 +131,64 @@ impl Line {
 
     fn error(&self, action: Option<Action>, failure: Failure, outcome: Outcome, cause: Cause) -> KmsError {
         let code = code(&failure).map(ToOwned::to_owned);
-        let error = KmsError::new(self.key.key_arn(), outcome, cause);
+        let error = KmsError::about(self.about.clone(), outcome, cause);
         let error = if let Some(action) = action { error.during(action) } else { error };
         error.answered(code, Some(failure.text), failure.request_id)
+    }
+
+    /// Makes a call, with bounded retries; records each try; refuses the answer of a key that does not fit.
+    async fn call<T, F>(
+        &self,
+        action: Action,
+        context: Option<&EncryptionContext>,
+        mut bare: impl FnMut() -> F,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<Answer<T>, KmsError>
+    where
+        F: Future<Output = Reply<T>>,
+    {
+        let mut attempt = 0;
+        loop {
+            let call = Call::begin(self, action, context);
+            match bare().await {
+                Ok(answer) => return self.accept(call, action, answer, fits),
+                Err(failure) => {
+                    let (outcome, cause) = self.verdict(action, &failure);
+                    call.failed(self.session.clone(), &failure, outcome);
+                    if !self.retry.again(attempt, is_transient(&cause)).await {
+                        return Err(self.error(Some(action), failure, outcome, cause));
+                    }
+                }
+            }
+            attempt += 1;
+        }
+    }
+
+    /// What a failure means in this session. Credentials that a role gave a moment ago are not the base credential: who
+    /// reads that they were not accepted must not go and renew the wrong ones.
+    fn verdict(&self, action: Action, failure: &Failure) -> (Outcome, Cause) {
+        match classify(action, failure) {
+            (outcome, Cause::BaseCredential) if self.role.is_some() => (outcome, Cause::Session),
+            verdict => verdict,
+        }
+    }
+
+    fn accept<T>(
+        &self,
+        call: Call,
+        action: Action,
+        answer: Answer<T>,
+        fits: impl Fn(&str) -> bool,
+    ) -> Result<Answer<T>, KmsError> {
+        let refused = !fits(&answer.key);
+        let (session, id) = (self.session.clone(), answer.request_id.clone());
+        call.answered(session, id, refused.then_some(Outcome::Misconfigured));
+        if !refused {
+            return Ok(answer);
+        }
+        let cause = Cause::WrongKeyReturned(answer.key);
+        let error = KmsError::about(self.about.clone(), Outcome::Misconfigured, cause);
+        Err(error.during(action).answered(None, None, answer.request_id))
     }
 }
 
@@ -119,10 +205,10 @@ impl Call {
         let entry = LedgerEntry {
             at: SystemTime::now(),
             took: Duration::ZERO,
-            provider: line.key.provider(),
+            provider: line.provider,
             action,
-            key: line.key.key_arn().clone(),
-            role: line.key.role_arn().cloned(),
+            key: line.about.clone(),
+            role: line.role.clone(),
             session: line.session.clone(),
             context: context.cloned(),
             purpose: line.purpose,
@@ -172,59 +258,27 @@ fn code(failure: &Failure) -> Option<&str> {
 
 struct Session {
     line: Line,
+    key: KeyArn,
     wire: Box<dyn Wire>,
 }
 
 impl Session {
     fn arn(&self) -> &KeyArn {
-        self.line.key.key_arn()
+        &self.key
     }
 
-    /// Makes a call, with bounded retries; records each try; refuses another key's answer.
+    /// Makes a call; refuses another key's answer.
     async fn call<T, F>(
         &self,
         action: Action,
         context: Option<&EncryptionContext>,
-        mut bare: impl FnMut() -> F,
+        bare: impl FnMut() -> F,
     ) -> Result<T, KmsError>
     where
         F: Future<Output = Reply<T>>,
     {
-        let mut attempt = 0;
-        loop {
-            let call = Call::begin(&self.line, action, context);
-            match bare().await {
-                Ok(answer) => return self.accept(call, action, answer),
-                Err(failure) => {
-                    let (outcome, cause) = self.verdict(action, &failure);
-                    call.failed(self.line.session.clone(), &failure, outcome);
-                    if !self.line.retry.again(attempt, is_transient(&cause)).await {
-                        return Err(self.line.error(Some(action), failure, outcome, cause));
-                    }
-                }
-            }
-            attempt += 1;
-        }
-    }
-
-    /// What a failure means in this session. Credentials that a role gave a moment ago are not the base credential: who
-    /// reads that they were not accepted must not go and renew the wrong ones.
-    fn verdict(&self, action: Action, failure: &Failure) -> (Outcome, Cause) {
-        match classify(action, failure) {
-            (outcome, Cause::BaseCredential) if self.line.key.role_arn().is_some() => (outcome, Cause::Session),
-            verdict => verdict,
-        }
-    }
-
-    fn accept<T>(&self, call: Call, action: Action, answer: Answer<T>) -> Result<T, KmsError> {
-        let refused = answer.key != self.arn().as_str();
-        let (session, id) = (self.line.session.clone(), answer.request_id.clone());
-        call.answered(session, id, refused.then_some(Outcome::Misconfigured));
-        if !refused {
-            return Ok(answer.value);
-        }
-        let error = KmsError::new(self.arn(), Outcome::Misconfigured, Cause::WrongKeyReturned(answer.key));
-        Err(error.during(action).answered(None, None, answer.request_id))
+        let answer = self.line.call(action, context, bare, |key| key == self.arn().as_str()).await?;
+        Ok(answer.value)
     }
 
     /// `KMSInvalidState` covers both a key that its owner disabled and one that AWS is busy with: DescribeKey decides.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::arn::{ArnError, KeyArn, Partition, RoleArn};
+use crate::arn::{AliasArn, ArnError, KeyArn, Partition, RoleArn};
 
 /// Who keeps a root key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -177,6 +177,42 @@ impl RootKeyRef {
     /// The role to assume first; without one, the base credentials are used directly.
     pub fn role_arn(&self) -> Option<&RoleArn> {
         self.role_arn.as_ref()
+    }
+
+    /// The external id to show when assuming the role.
+    pub fn external_id(&self) -> Option<&ExternalId> {
+        self.external_id.as_ref()
+    }
+}
+
+/// An alias whose key is to be asked for, and the way to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AliasRef {
+    provider: Provider,
+    alias: AliasArn,
+    role_arn: RoleArn,
+    external_id: Option<ExternalId>,
+}
+
+impl AliasRef {
+    /// Names an alias, and the role by which its key is asked for.
+    pub fn new(provider: Provider, alias: AliasArn, role_arn: RoleArn, external_id: Option<ExternalId>) -> Self {
+        Self { provider, alias, role_arn, external_id }
+    }
+
+    /// Who keeps the key.
+    pub fn provider(&self) -> Provider {
+        self.provider
+    }
+
+    /// The alias.
+    pub fn alias(&self) -> &AliasArn {
+        &self.alias
+    }
+
+    /// The role to assume.
+    pub fn role_arn(&self) -> &RoleArn {
+        &self.role_arn
     }
 
     /// The external id to show when assuming the role.

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_sdk_kms::primitives::{DateTime, DateTimeFormat};
 
-use crate::arn::{KeyArn, RoleArn};
+use crate::arn::{Named, RoleArn};
 use crate::context::EncryptionContext;
 use crate::error::{Action, Outcome};
 use crate::key_ref::Provider;
@@ -25,8 +25,8 @@ pub struct LedgerEntry {
     pub provider: Provider,
     /// Service and action.
     pub action: Action,
-    /// The key it was about (for AssumeRole: the key that the session is for).
-    pub key: KeyArn,
+    /// The key it was about (for AssumeRole: the key that the session is for), or the alias whose key was asked for.
+    pub key: Named,
     /// The role assumed, if the key has one.
     pub role: Option<RoleArn>,
     /// The session that made the call, as its assumed-role ARN; for AssumeRole, the one it opened.
@@ -115,6 +115,7 @@ fn at(time: SystemTime) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arn::KeyArn;
 
     fn entry(code: &str) -> LedgerEntry {
         LedgerEntry {
@@ -122,7 +123,7 @@ mod tests {
             took: Duration::ZERO,
             provider: Provider::Local,
             action: Action::Decrypt,
-            key: KeyArn::local("1234abcd-12ab-34cd-56ef-1234567890ab").unwrap(),
+            key: KeyArn::local("1234abcd-12ab-34cd-56ef-1234567890ab").unwrap().into(),
             role: None,
             session: None,
             context: None,

@@ -12,6 +12,7 @@
 mod arn;
 mod aws;
 mod classify;
+mod clock;
 mod context;
 mod description;
 mod envelope;
@@ -31,18 +32,19 @@ pub mod scripted;
 mod secret;
 mod wire;
 
-pub use arn::{ArnError, KeyArn, LOCAL_ACCOUNT, LOCAL_REGION, Partition, RoleArn};
+pub use arn::{AliasArn, ArnError, KeyArn, LOCAL_ACCOUNT, LOCAL_REGION, Named, Partition, RoleArn};
 pub use aws::{
     AwsKms, AwsOptions, AwsSessions, AwsTimeouts, HandedFailure, HandedFailureKind, HandedSession, IdentityError,
     InsecureEndpoint, SessionName, SessionNameTooLong, SessionSource, configured_region,
 };
+pub use clock::ClockSkew;
 pub use context::{ContextId, ContextPurpose, EncryptionContext, InvalidContextId};
 pub use description::{KeyDescription, KeyState, KeyUsage};
 pub use error::{Action, Cause, KmsError, Outcome};
-pub use key_ref::{ExternalId, KeyRefError, Provider, RootKeyRef};
+pub use key_ref::{AliasRef, ExternalId, KeyRefError, Provider, RootKeyRef};
 pub use ledger::{LEDGER_TARGET, Ledger, LedgerEntry, MemoryLedger};
 pub use local::{LocalFileError, LocalKey, LocalKeyError, LocalKeys, LocalKms};
-pub use probe::{Probe, Step, probe};
+pub use probe::{Probe, Step, StepTold, probe, probe_telling};
 pub use providers::Providers;
 pub use retry::RetryPolicy;
 pub use root::{KmsSession, Purpose, RootKms, confirmed};

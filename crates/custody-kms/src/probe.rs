@@ -72,6 +72,9 @@ impl Probe {
     }
 }
 
+/// Told of each step as it ends, the session's under [`Action::AssumeRole`]; once more where a denial was tried again.
+pub type StepTold<'a> = &'a (dyn Fn(Action, &Step) + Send + Sync);
+
 /// Opens a session on `key`, describes it, wraps a value under the `validate` context and unwraps it again.
 ///
 /// Steps fail apart from each other where they can: a role that may decrypt but not describe is told exactly that. A
@@ -82,35 +85,57 @@ pub async fn probe(
     cluster: &ContextId,
     pause: impl Future<Output = ()> + Send,
 ) -> Probe {
+    probe_telling(kms, key, cluster, pause, &|_, _| {}).await
+}
+
+/// The same, telling of each step.
+pub async fn probe_telling(
+    kms: &dyn RootKms,
+    key: &RootKeyRef,
+    cluster: &ContextId,
+    pause: impl Future<Output = ()> + Send,
+    told: StepTold<'_>,
+) -> Probe {
     let context = &EncryptionContext::validate(cluster.clone());
     let latest = &Mutex::new(None);
     let outcome = confirmed(kms, key, Purpose::Validate, pause, |session| async move {
-        let found = steps(session.as_ref(), key, context).await;
+        told(Action::AssumeRole, &Step::Passed);
+        let found = steps(session.as_ref(), key, context, told).await;
         let denial = found.denial();
         *latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(found);
         denial.map_or(Ok(()), Err)
     })
     .await;
     let found = latest.lock().unwrap_or_else(PoisonError::into_inner).take();
-    match (outcome, found) {
+    let found = match (outcome, found) {
         // Not one of the steps but the session itself failed, in the first or in the second run.
         (Err(error), None) => unopened(error),
         (Err(error), Some(_)) if matches!(error.action(), None | Some(Action::AssumeRole)) => unopened(error),
         (_, Some(found)) => found.confirm(),
         (Ok(()), None) => unopened(KmsError::new(key.key_arn(), Outcome::Unreachable, Cause::Unexpected)),
+    };
+    if found.session != Step::Passed {
+        told(Action::AssumeRole, &found.session);
     }
+    found
 }
 
 fn unopened(error: KmsError) -> Probe {
     Probe { session: Step::Failed(error), describe: Step::Skipped, encrypt: Step::Skipped, decrypt: Step::Skipped }
 }
 
-async fn steps(session: &dyn KmsSession, key: &RootKeyRef, context: &EncryptionContext) -> Probe {
-    let describe = session.describe().await.and_then(|description| description.check_usable());
+async fn steps(session: &dyn KmsSession, key: &RootKeyRef, context: &EncryptionContext, told: StepTold<'_>) -> Probe {
+    let describe = Step::from(session.describe().await.and_then(|description| description.check_usable()));
+    told(Action::DescribeKey, &describe);
     let value = Secret::from(&VALUE[..]);
     let (encrypt, decrypt) = match session.encrypt(&value, context).await {
-        Err(error) => (Step::Failed(error), Step::Skipped),
+        Err(error) => {
+            let encrypt = Step::Failed(error);
+            told(Action::Encrypt, &encrypt);
+            (encrypt, Step::Skipped)
+        }
         Ok(wrapped) => {
+            told(Action::Encrypt, &Step::Passed);
             let back = session.decrypt(&wrapped, context).await.and_then(|back| {
                 let wrong = || KmsError::new(key.key_arn(), Outcome::Misconfigured, Cause::WrongCiphertext);
                 if back.matches(&value) { Ok(()) } else { Err(wrong().during(Action::Decrypt)) }
@@ -118,5 +143,6 @@ async fn steps(session: &dyn KmsSession, key: &RootKeyRef, context: &EncryptionC
             (Step::Passed, back.into())
         }
     };
-    Probe { session: Step::Passed, describe: describe.into(), encrypt, decrypt }
+    told(Action::Decrypt, &decrypt);
+    Probe { session: Step::Passed, describe, encrypt, decrypt }
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::arn::KeyArn;
+use crate::clock::ClockSkew;
 use crate::error::{Cause, KmsError, Outcome};
-use crate::key_ref::{Provider, RootKeyRef};
+use crate::key_ref::{AliasRef, Provider, RootKeyRef};
 use crate::root::{KmsSession, Purpose, RootKms};
 
 /// Passes each key to its provider's adapter. A provider that is not enabled here refuses, and nothing is sent.
@@ -27,14 +29,29 @@ impl Providers {
         self.enabled.push((provider, kms));
         self
     }
+
+    fn of(&self, provider: Provider) -> Option<&Arc<dyn RootKms>> {
+        self.enabled.iter().find(|(enabled, _)| *enabled == provider).map(|(_, kms)| kms)
+    }
 }
 
 #[async_trait]
 impl RootKms for Providers {
     async fn session(&self, key: &RootKeyRef, purpose: Purpose) -> Result<Box<dyn KmsSession>, KmsError> {
-        match self.enabled.iter().find(|(provider, _)| *provider == key.provider()) {
-            Some((_, kms)) => kms.session(key, purpose).await,
+        match self.of(key.provider()) {
+            Some(kms) => kms.session(key, purpose).await,
             None => Err(KmsError::new(key.key_arn(), Outcome::Misconfigured, Cause::ProviderDisabled)),
         }
+    }
+
+    async fn resolve(&self, alias: &AliasRef) -> Result<KeyArn, KmsError> {
+        match self.of(alias.provider()) {
+            Some(kms) => kms.resolve(alias).await,
+            None => Err(KmsError::of_alias(alias.alias(), Outcome::Misconfigured, Cause::ProviderDisabled)),
+        }
+    }
+
+    fn clock_skew(&self, provider: Provider) -> Option<ClockSkew> {
+        self.of(provider)?.clock_skew(provider)
     }
 }

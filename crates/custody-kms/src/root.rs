@@ -2,10 +2,12 @@
 
 use async_trait::async_trait;
 
+use crate::arn::KeyArn;
+use crate::clock::ClockSkew;
 use crate::context::EncryptionContext;
 use crate::description::KeyDescription;
-use crate::error::{KmsError, Outcome};
-use crate::key_ref::RootKeyRef;
+use crate::error::{Cause, KmsError, Outcome};
+use crate::key_ref::{AliasRef, Provider, RootKeyRef};
 use crate::secret::Secret;
 
 /// Why a session is opened; recorded with each of its calls.
@@ -44,6 +46,17 @@ pub trait RootKms: Send + Sync {
     /// Opens a fresh session on `key`: where the key has a role, the role is assumed anew for 900 seconds. Sessions are
     /// never cached or shared, because one outlives an edit of the trust policy.
     async fn session(&self, key: &RootKeyRef, purpose: Purpose) -> Result<Box<dyn KmsSession>, KmsError>;
+
+    /// Asks in a fresh session, which can do nothing else, for the key that an alias points to now.
+    async fn resolve(&self, alias: &AliasRef) -> Result<KeyArn, KmsError> {
+        Err(KmsError::of_alias(alias.alias(), Outcome::Misconfigured, Cause::NoAliases))
+    }
+
+    /// How far our clock is from that of a provider's KMS, by its newest answer; `None` where no answer told a time.
+    fn clock_skew(&self, provider: Provider) -> Option<ClockSkew> {
+        let _ = provider;
+        None
+    }
 }
 
 /// A session on one key. Every call names the full ARN of that key and refuses an answer from another.

@@ -10,25 +10,30 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use crate::arn::{KeyArn, RoleArn};
+use crate::arn::{AliasArn, KeyArn, RoleArn};
+use crate::clock::ClockSkew;
 use crate::context::EncryptionContext;
 use crate::description::{KeyState, KeyUsage};
 use crate::envelope::{self, Material};
 use crate::error::{Action, KmsError};
 use crate::gate::Gate;
 use crate::hex;
-use crate::key_ref::{ExternalId, KeyRefError, Provider, RootKeyRef};
+use crate::key_ref::{AliasRef, ExternalId, KeyRefError, Provider, RootKeyRef};
 use crate::ledger::{Ledger, LedgerEntry};
 use crate::retry::RetryPolicy;
 use crate::root::{KmsSession, Purpose, RootKms};
 use crate::secret::Secret;
-use crate::wire::{Answer, Connected, Connector, Description, Failure, FailureKind, Reply, Wire};
+use crate::wire::{
+    AliasConnector, AliasWire, Answer, Connected, Connector, Description, Failure, FailureKind, Opened, Reply, Wire,
+};
 
 /// What a call does instead of its work, or with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
     /// Answers with this AWS error code.
     Code(&'static str),
+    /// Answers with this AWS error code and this text.
+    Saying(&'static str, &'static str),
     /// Finds no connection.
     NoConnection,
     /// Gives up waiting.
@@ -117,6 +122,20 @@ impl ScriptedKms {
         }
     }
 
+    /// Points an alias at a key, or nowhere.
+    pub fn set_alias(&self, alias: &AliasArn, key: Option<&KeyArn>) {
+        let mut state = self.state();
+        match key {
+            Some(key) => state.aliases.insert(alias.clone(), key.clone()),
+            None => state.aliases.remove(alias),
+        };
+    }
+
+    /// Puts our clock off against that of this KMS.
+    pub fn set_clock_skew(&self, skew: Option<ClockSkew>) {
+        self.state().skew = skew;
+    }
+
     /// Removes a key for good.
     pub fn destroy(&self, key: &KeyArn) {
         self.state().keys.remove(key);
@@ -166,6 +185,14 @@ impl RootKms for ScriptedKms {
     async fn session(&self, key: &RootKeyRef, purpose: Purpose) -> Result<Box<dyn KmsSession>, KmsError> {
         self.0.session(key, purpose).await
     }
+
+    async fn resolve(&self, alias: &AliasRef) -> Result<KeyArn, KmsError> {
+        self.0.resolve(alias).await
+    }
+
+    fn clock_skew(&self, _: Provider) -> Option<ClockSkew> {
+        self.state().skew
+    }
 }
 
 struct Nowhere;
@@ -192,6 +219,8 @@ struct Entry {
 #[derive(Default)]
 struct State {
     keys: BTreeMap<KeyArn, Key>,
+    aliases: BTreeMap<AliasArn, KeyArn>,
+    skew: Option<ClockSkew>,
     script: Vec<Entry>,
     calls: Vec<(KeyArn, Action)>,
 }
@@ -223,6 +252,7 @@ impl Shared {
         let gave_up = || Failure::new(FailureKind::TimedOut, "scripted: no answer");
         match fault {
             Some(Fault::Code(code)) => Err(Failure::code(code, "scripted")),
+            Some(Fault::Saying(code, text)) => Err(Failure::code(code, text)),
             Some(Fault::NoConnection) => Err(Failure::new(FailureKind::NoConnection, "scripted: connection refused")),
             Some(Fault::NoCredentials) => Err(Failure::new(FailureKind::Credentials, "scripted: no credentials")),
             Some(Fault::TimedOut) => Err(gave_up()),
@@ -272,6 +302,29 @@ impl Connector for ScriptedConnector {
         }
         let session = key.role_arn().map(|role| format!("{role}/scripted"));
         Ok(Connected { value: Box::new(ScriptedWire(Arc::clone(&self.0))), session, request_id: None })
+    }
+}
+
+#[async_trait]
+impl AliasConnector for ScriptedConnector {
+    /// Calls about an alias count as calls on its key; about one that points nowhere, as calls on none.
+    async fn connect_alias(&self, alias: &AliasRef) -> Result<Opened<Box<dyn AliasWire>>, Failure> {
+        let key = self.0.lock().aliases.get(alias.alias()).cloned();
+        if let Some(key) = &key {
+            self.0.begin(key, Action::AssumeRole).await?;
+        }
+        let session = Some(format!("{}/scripted", alias.role_arn()));
+        Ok(Opened { value: Box::new(ScriptedWire(Arc::clone(&self.0))), session, request_id: None })
+    }
+}
+
+#[async_trait]
+impl AliasWire for ScriptedWire {
+    async fn describe(&self, alias: &AliasArn) -> Reply<()> {
+        let key = self.0.lock().aliases.get(alias).cloned();
+        let key = key.ok_or_else(|| Failure::code("NotFoundException", "scripted: no such alias"))?;
+        let fault = self.0.begin(&key, Action::DescribeKey).await?;
+        Ok(answer(&key, fault.as_ref(), ()))
     }
 }
 

@@ -2,10 +2,10 @@
 
 use async_trait::async_trait;
 
-use crate::arn::KeyArn;
+use crate::arn::{AliasArn, KeyArn};
 use crate::context::EncryptionContext;
 use crate::description::{KeyState, KeyUsage};
-use crate::key_ref::{Provider, RootKeyRef};
+use crate::key_ref::{AliasRef, Provider, RootKeyRef};
 use crate::root::Purpose;
 use crate::secret::Secret;
 
@@ -98,4 +98,17 @@ pub(crate) trait Connector: Send + Sync {
     }
 
     async fn connect(&self, key: &RootKeyRef, purpose: Purpose) -> Result<Connected, Failure>;
+}
+
+/// The one bare call that is made by an alias.
+#[async_trait]
+pub(crate) trait AliasWire: Send + Sync {
+    /// DescribeKey; the answer's key is the alias's.
+    async fn describe(&self, alias: &AliasArn) -> Reply<()>;
+}
+
+/// Where keys have aliases: opens a session that can do nothing but ask for an alias's key.
+#[async_trait]
+pub(crate) trait AliasConnector: Connector {
+    async fn connect_alias(&self, alias: &AliasRef) -> Result<Opened<Box<dyn AliasWire>>, Failure>;
 }

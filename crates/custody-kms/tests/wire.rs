@@ -8,11 +8,13 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_sdk_kms::config::Credentials;
 use common::{context, expect, secret, session};
 use custody_kms::{
-    AwsKms, AwsOptions, Cause, MemoryLedger, Outcome, Purpose, RetryPolicy, RootKeyRef, SessionName, confirmed, probe,
+    AliasRef, AwsKms, AwsOptions, Cause, MemoryLedger, Outcome, Provider, Purpose, RetryPolicy, RootKeyRef, RootKms,
+    SessionName, confirmed, probe,
 };
 use serde_json::{Value, json};
 
@@ -28,6 +30,11 @@ struct Listener {
 
 impl Listener {
     fn start(answers_as: Option<&'static str>) -> Self {
+        Self::with_headers(answers_as, "")
+    }
+
+    /// The same, with more headers in each answer.
+    fn with_headers(answers_as: Option<&'static str>, headers: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = Some(format!("http://{}", listener.local_addr().unwrap()));
         let heard = Arc::new(Mutex::new(Vec::new()));
@@ -37,7 +44,9 @@ impl Listener {
                 let (action, body) = hear(stream.as_ref().unwrap());
                 let answer = answer(&action, &body, answers_as);
                 notes.lock().unwrap().push((action, body));
-                let start = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", answer.len());
+                let length = answer.len();
+                let start =
+                    format!("HTTP/1.1 200 OK\r\n{headers}Content-Length: {length}\r\nConnection: close\r\n\r\n");
                 stream.unwrap().write_all(format!("{start}{answer}").as_bytes()).unwrap();
             }
         });
@@ -168,4 +177,52 @@ async fn each_renewal_assumes_the_role_anew_for_the_shortest_time() {
             Some(ROLE)
         );
     }
+}
+
+fn alias() -> AliasRef {
+    let alias = "arn:aws:kms:us-west-2:222222222222:alias/team/x".parse().unwrap();
+    let external_id = Some("external-id-of-the-project".parse().unwrap());
+    AliasRef::new(Provider::Aws, alias, ROLE.parse().unwrap(), external_id)
+}
+
+#[tokio::test]
+async fn an_aliass_key_is_asked_for_by_the_alias_in_a_session_that_can_do_nothing_else() {
+    let aws = Listener::start(Some(KEY));
+    assert_eq!(aws.kms.resolve(&alias()).await.unwrap().as_str(), KEY);
+    let asked = aws.heard_json("DescribeKey");
+    assert_eq!(asked.iter().map(|it| &it["KeyId"]).collect::<Vec<_>>(), [alias().alias().as_str()]);
+    let assumed = aws.heard("AssumeRole");
+    assert_eq!((assumed.len(), field(&assumed[0], "ExternalId")), (1, Some("external-id-of-the-project")));
+    let policy = field(&assumed[0], "Policy").unwrap();
+    assert!(
+        policy.contains("kms%3ADescribeKey") && !policy.contains("Decrypt") && !policy.contains("Encrypt"),
+        "{policy}"
+    );
+}
+
+#[tokio::test]
+async fn a_key_of_another_account_or_none_is_no_answer_to_an_alias() {
+    for named in [Some(OTHER), Some("1234abcd-12ab-34cd-56ef-1234567890ab"), None] {
+        let aws = Listener::start(named);
+        let other = Cause::WrongKeyReturned(named.unwrap_or_default().to_owned());
+        expect(aws.kms.resolve(&alias()).await, Outcome::Misconfigured, &other);
+    }
+}
+
+#[tokio::test]
+async fn our_clock_is_measured_by_the_date_of_aws_and_of_nobody_else() {
+    const AGES_AGO: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n";
+    let years = Duration::from_hours(24 * 365);
+    let aws = Listener::with_headers(
+        Some(KEY),
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nx-amzn-RequestId: 3b1f2a77-c0de-4f9a-8e5d-6c7b8a901234\r\n",
+    );
+    assert_eq!(aws.kms.clock_skew(Provider::Aws), None);
+    session(&aws.kms, &key()).await.unwrap();
+    let skew = aws.kms.clock_skew(Provider::Aws).unwrap();
+    assert!(skew.is_ahead() && skew.apart() > 30 * years, "{skew}");
+    // An answer without a request id is that of something in between.
+    let other = Listener::with_headers(Some(KEY), AGES_AGO);
+    session(&other.kms, &key()).await.unwrap();
+    assert_eq!(other.kms.clock_skew(Provider::Aws), None);
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use custody_kms::{
-    Action, HandedFailure, HandedFailureKind, HandedSession, Ledger, LedgerEntry, Outcome, Provider, Purpose,
+    Action, HandedFailure, HandedFailureKind, HandedSession, KeyArn, Ledger, LedgerEntry, Outcome, Provider, Purpose,
     RootKeyRef, SessionSource,
 };
 use custody_link::{
@@ -69,7 +69,7 @@ fn call(number: u32) -> LedgerEntry {
         took: Duration::from_millis(3),
         provider: Provider::Aws,
         action: Action::Decrypt,
-        key: KEY.parse().unwrap(),
+        key: KEY.parse::<KeyArn>().unwrap().into(),
         role: Some(ROLE.parse().unwrap()),
         session: None,
         context: None,

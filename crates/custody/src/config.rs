@@ -18,7 +18,7 @@ use figment::{
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
-use crate::Failure;
+use crate::{Failure, secrets};
 
 /// The longest grace that a key may have (rule 10).
 const MAX_GRACE: Duration = Duration::from_hours(24);
@@ -72,6 +72,14 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "HOST")]
     #[serde(skip_serializing_if = "Option::is_none")]
     public_host: Option<String>,
+    /// How often it is looked at whether AWS keys' roles still demand the external id [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_id_check_interval: Option<String>,
+    /// How many days calls to KMS stay in the ledger [default: 90]
+    #[arg(long, value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger_days: Option<u32>,
     /// How many keys a project may have [default: 20]
     #[arg(long, value_name = "COUNT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +137,9 @@ pub(crate) struct Settings {
     pub(crate) node_ports: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) public_host: Option<String>,
+    #[serde(with = "humantime_serde")]
+    pub(crate) external_id_check_interval: Duration,
+    pub(crate) ledger_days: u32,
     pub(crate) key_limit: u32,
     #[serde(with = "humantime_serde")]
     pub(crate) validate_patience: Duration,
@@ -183,6 +194,8 @@ impl Default for Settings {
             principal_arn: None,
             node_ports: "19530-19629".into(),
             public_host: None,
+            external_id_check_interval: Duration::from_hours(24),
+            ledger_days: 90,
             key_limit: 20,
             validate_patience: Duration::from_secs(60),
             webhook_allow: None,
@@ -213,7 +226,7 @@ impl Settings {
         };
         let variables = Serialized::defaults(variables(|name| std::env::var(name))?);
         let mut settings: Self = figment.merge(variables).merge(Serialized::defaults(flags)).extract()?;
-        settings.take_secrets(|name| std::env::var(name))?;
+        settings.take_secrets(secrets::variable)?;
         settings.check()?;
         Ok(settings)
     }
@@ -230,6 +243,14 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<(), Failure> {
         if self.key_check_interval < MIN_CHECK_INTERVAL {
             return Err("key_check_interval is below 1s: a check is a real call to KMS; choose 1s or more".into());
+        }
+        if self.external_id_check_interval < MIN_CHECK_INTERVAL {
+            return Err(
+                "external_id_check_interval is below 1s: a check is two real calls to STS; choose 1s or more".into()
+            );
+        }
+        if self.ledger_days == 0 {
+            return Err("ledger_days is 0: calls to KMS could not be laid beside CloudTrail; choose 1 or more".into());
         }
         if self.key_grace > MAX_GRACE {
             return Err("key_grace is over 24h: a revocation must not be outwaited; choose 24h or less".into());
@@ -304,7 +325,7 @@ fn secret(name: &str, value: Option<&str>, file: Option<&Path>) -> Result<Option
 /// The settings that are switches.
 const SWITCHES: [&str; 3] = ["insecure", "allow_swap", "log_json"];
 /// The settings that are text, or parsed from it.
-const TEXTS: [&str; 17] = [
+const TEXTS: [&str; 18] = [
     "node_ports",
     "public_host",
     "data_dir",
@@ -318,13 +339,14 @@ const TEXTS: [&str; 17] = [
     "log",
     "root_password_file",
     "principal_arn",
+    "external_id_check_interval",
     "validate_patience",
     "webhook_allow",
     "admin_password_file",
     "admin_api_key_file",
 ];
 /// The settings that are numbers.
-const NUMBERS: [&str; 1] = ["key_limit"];
+const NUMBERS: [&str; 2] = ["key_limit", "ledger_days"];
 
 /// The settings that variables give. A value is taken as the text that it is, so that a directory may be called `7`.
 fn variables(read: impl Fn(&str) -> Result<String, VarError>) -> Result<BTreeMap<&'static str, Value>, Failure> {
@@ -372,6 +394,8 @@ mod tests {
             settings.check().unwrap_err().to_string()
         };
         assert!(refused(|s| s.key_check_interval = Duration::from_millis(10)).contains("1s"));
+        assert!(refused(|s| s.external_id_check_interval = Duration::ZERO).contains("1s"));
+        assert!(refused(|s| s.ledger_days = 0).contains("1 or more"));
         assert!(refused(|s| s.key_grace = Duration::from_hours(25)).contains("24h"));
         assert!(refused(|s| s.tls_cert = Some("a".into())).contains("tls_key"));
         assert!(refused(|s| s.node_ports = "20000-19999".into()).contains("19530-19629"));

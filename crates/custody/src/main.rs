@@ -15,6 +15,7 @@ mod node;
 mod panics;
 mod root_keys;
 mod sealed;
+mod secrets;
 mod serve;
 mod storage;
 
@@ -25,6 +26,7 @@ use zeroizing_alloc::ZeroAlloc;
 
 use config::{Flags, Settings};
 use root_keys::KeyArgs;
+use secrets::Then;
 
 /// What is freed is zeroed: a zone that is sealed alone leaves nothing of its rows in a process that goes on (rule 11).
 /// Buffers of Arrow, tonic and SlateDB have no destructor of ours that could do it.
@@ -81,17 +83,21 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Demo(args) => runtime()?.block_on(demo::run(args)),
         Command::Serve(args) => {
+            secrets::take(Then::Empty)?;
             let settings = Settings::load(&args.flags)?;
             logging::start(&settings)?;
             runtime()?.block_on(serve::run(settings))
         }
         Command::Node(node::NodeArgs { flags, keys: KeyArgs { cluster_id, link: Some(link), .. } }) => {
+            secrets::take(Then::Keep)?;
             if !flags.is_empty() {
                 return Err("with --link the control plane gives every setting: leave the other flags out".into());
             }
             runtime()?.block_on(linked::run(cluster_id, link))
         }
         Command::Node(args) => {
+            // A node that seals and opens again replaces its image, and needs them each time.
+            secrets::take(Then::Keep)?;
             let settings = Settings::load(&args.flags)?;
             logging::start(&settings)?;
             runtime()?.block_on(node::run(settings, &args))

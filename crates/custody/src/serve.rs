@@ -72,6 +72,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     tasks.spawn(Arc::clone(&control).run_jobs());
     tasks.spawn(Arc::clone(&control).check_keys());
     tasks.spawn(Arc::clone(&control).deliver_alerts());
+    tasks.spawn(Arc::clone(&control).look_for_all_strangers());
+    tasks.spawn(Arc::clone(&control).prune_ledger());
     let scheme = if tls.is_some() { "https" } else { "http" };
     // The one line that whoever started it waits for.
     tracing::info!("the control plane is at {scheme}://{}", listener.local_addr()?);
@@ -106,6 +108,8 @@ async fn control(
     let options = Options {
         check_interval: settings.key_check_interval,
         default_grace: settings.key_grace,
+        strangers_interval: settings.external_id_check_interval,
+        ledger_age: std::time::Duration::from_hours(24) * settings.ledger_days,
         key_limit: i64::from(settings.key_limit),
         patience: settings.validate_patience,
         local_keys,

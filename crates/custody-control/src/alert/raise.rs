@@ -23,9 +23,19 @@ pub enum AlertKind {
     KeyDeletion,
     /// A cluster went dark, or serves again; or a database of it did.
     ClusterStatus,
+    /// A key can't be reached, and half of its grace is over.
+    KeyGrace,
+    /// A key's role lets in who does not show the project's external id.
+    ExternalIdNotRequired,
 }
 
-const KINDS: [AlertKind; 3] = [AlertKind::KeyStatus, AlertKind::KeyDeletion, AlertKind::ClusterStatus];
+const KINDS: [AlertKind; 5] = [
+    AlertKind::KeyStatus,
+    AlertKind::KeyDeletion,
+    AlertKind::ClusterStatus,
+    AlertKind::KeyGrace,
+    AlertKind::ExternalIdNotRequired,
+];
 
 impl AlertKind {
     /// All kinds.
@@ -39,6 +49,8 @@ impl AlertKind {
             Self::KeyStatus => "keyStatus",
             Self::KeyDeletion => "keyDeletion",
             Self::ClusterStatus => "clusterStatus",
+            Self::KeyGrace => "keyGrace",
+            Self::ExternalIdNotRequired => "externalIdNotRequired",
         }
     }
 }

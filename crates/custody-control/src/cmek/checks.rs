@@ -11,7 +11,7 @@ use crate::{
     access::{Caller, Privilege},
     alert::{self, AlertKind},
     audit::{Deed, append},
-    db::{millis, now},
+    db::{millis, now, rfc3339},
     refusal::Refused,
 };
 
@@ -30,6 +30,7 @@ impl Control {
         append(&mut change, Deed::by(caller, project, "key.check", id)).await?;
         change.commit().await?;
         self.look(&key).await?;
+        self.look_for_strangers(&key).await?;
         self.key_for(caller, project, id, Privilege::ManageKeys).await
     }
 
@@ -105,23 +106,34 @@ impl Control {
     async fn found(&self, key: &Key, finding: Finding) -> Result<(), Refused> {
         let (id, now, status) = (&key.key_id, now(), finding.status.as_str());
         let mut change = self.db.change().await?;
-        let before =
-            sqlx::query_scalar!("SELECT status FROM keys WHERE id = ?", id).fetch_optional(&mut *change).await?;
-        let Some(before) = before else { return Ok(()) };
+        let before = sqlx::query!(
+            "SELECT status, deletion_at, last_success_at, grace_seconds, grace_told, next_check_at FROM keys WHERE id = ?",
+            id
+        );
+        let Some(before) = before.fetch_optional(&mut *change).await? else { return Ok(()) };
         let deletion = finding.pending_deletion.then_some(now);
-        let noticed =
-            sqlx::query_scalar!("SELECT deletion_at FROM keys WHERE id = ?", id).fetch_one(&mut *change).await?;
+        let success = if finding.decrypts { now } else { before.last_success_at };
+        let grace = Grace { since: success, seconds: before.grace_seconds };
+        let (unreachable, warned) = (finding.status == KeyStatus::Unreachable, before.grace_told != 0);
+        let ending = unreachable && !warned && now >= grace.half();
+        let grace_told = unreachable && (warned || ending);
+        let next =
+            if unreachable && !grace_told { before.next_check_at.min(grace.half()) } else { before.next_check_at };
         sqlx::query!(
-            "UPDATE keys SET status = ?, reason = ?, checked_at = ?, deletion_at = ? WHERE id = ?",
+            "UPDATE keys SET status = ?, reason = ?, checked_at = ?, deletion_at = ?, last_success_at = ?, grace_told = ?,
+                             next_check_at = ? WHERE id = ?",
             status,
             finding.reason,
             now,
             deletion,
+            success,
+            grace_told,
+            next,
             id
         )
         .execute(&mut *change)
         .await?;
-        if before != status {
+        if before.status != status {
             sqlx::query!(
                 "INSERT INTO key_statuses (key_id, at, status, reason) VALUES (?, ?, ?, ?)",
                 id,
@@ -135,7 +147,10 @@ impl Control {
             let message = told(key, &finding);
             alert::raise(&mut change, &key.project_id, AlertKind::KeyStatus, id, &message).await?;
         }
-        if finding.pending_deletion && noticed.is_none() {
+        if ending {
+            alert::raise(&mut change, &key.project_id, AlertKind::KeyGrace, id, &grace.told(key, now)).await?;
+        }
+        if finding.pending_deletion && before.deletion_at.is_none() {
             let message = lost(key);
             alert::raise(&mut change, &key.project_id, AlertKind::KeyDeletion, id, &message).await?;
         }
@@ -152,12 +167,45 @@ fn told(key: &Key, finding: &Finding) -> String {
     }
 }
 
+/// The grace of a key that can't be reached.
+struct Grace {
+    /// Its last success.
+    since: i64,
+    seconds: i64,
+}
+
+impl Grace {
+    /// When half of it is over, and there is still time to do something.
+    fn half(&self) -> i64 {
+        self.since + self.seconds * 500
+    }
+
+    fn end(&self) -> i64 {
+        self.since + self.seconds * 1_000
+    }
+
+    fn told(&self, key: &Key, now: i64) -> String {
+        let (id, since, end) = (&key.key_id, rfc3339(self.since), rfc3339(self.end()));
+        let what = match (clusters(key), now < self.end()) {
+            (None, _) => format!("no cluster lives under it; its grace ends at {end}"),
+            (Some(clusters), true) => format!("unless it does before, {clusters} seal at {end}, when its grace ends"),
+            (Some(clusters), false) => format!("its grace ended at {end}, and {clusters} are sealed"),
+        };
+        format!("key {id} has not answered this service since {since}: {what}")
+    }
+}
+
+/// The clusters that live under a key.
+fn clusters(key: &Key) -> Option<String> {
+    let ids: Vec<&str> = key.clusters.iter().map(|user| user.cluster_id.as_str()).collect();
+    if ids.is_empty() { None } else { Some(ids.join(", ")) }
+}
+
 /// What goes with the key when its deletion is carried out.
 fn lost(key: &Key) -> String {
-    let clusters: Vec<&str> = key.clusters.iter().map(|user| user.cluster_id.as_str()).collect();
-    let what = match clusters[..] {
-        [] => "no cluster lives under it".to_owned(),
-        _ => format!("with it the data of {} can never be opened again", clusters.join(", ")),
+    let what = match clusters(key) {
+        None => "no cluster lives under it".to_owned(),
+        Some(clusters) => format!("with it the data of {clusters} can never be opened again"),
     };
     format!(
         "key {} is scheduled for deletion: {what}. Its owner can cancel that until then (aws kms cancel-key-deletion)",
@@ -166,6 +214,51 @@ fn lost(key: &Key) -> String {
 }
 
 /// Nine to eleven tenths of a time, in milliseconds.
-fn jittered(time: Duration) -> i64 {
+pub(super) fn jittered(time: Duration) -> i64 {
     millis(time.mul_f64(0.9 + rand::random::<f64>() / 5.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmek::{Allow, KeyUser, Recovery};
+
+    fn key(clusters: &[&str]) -> Key {
+        let user = |id: &&str| KeyUser { cluster_id: (*id).to_owned(), cluster_name: "a name".to_owned() };
+        Key {
+            key_id: "cmek-1".to_owned(),
+            name: "payments".to_owned(),
+            provider: "aws".to_owned(),
+            key_arn: String::new(),
+            alias: None,
+            region_id: String::new(),
+            role_arn: None,
+            status: KeyStatus::Unreachable,
+            reason: None,
+            warning: None,
+            last_success_at: 0,
+            last_checked_at: 0,
+            next_check_at: 0,
+            grace_seconds: 3600,
+            recovery: Recovery::Auto,
+            allow: Allow { clusters: Vec::new(), databases: Vec::new() },
+            clusters: clusters.iter().map(user).collect(),
+            backups: Vec::new(),
+            project_id: "proj-1".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_grace_is_told_with_what_seals_then_and_when_by_ids_alone() {
+        let grace = Grace { since: 0, seconds: 3600 };
+        assert_eq!((grace.half(), grace.end()), (1_800_000, 3_600_000));
+        let said = grace.told(&key(&["in01-a", "in01-b"]), 1_800_000);
+        assert!(said.contains("in01-a, in01-b seal at 1970-01-01T01:00:00"), "{said}");
+        assert!(said.contains("since 1970-01-01T00:00:00") && !said.contains("name"), "{said}");
+        // A grace of nothing is over at once.
+        let none = Grace { since: 0, seconds: 0 };
+        let said = none.told(&key(&["in01-a"]), 0);
+        assert!(said.contains("its grace ended at") && said.contains("in01-a are sealed"), "{said}");
+        assert!(grace.told(&key(&[]), 0).contains("no cluster lives under it"));
+    }
 }

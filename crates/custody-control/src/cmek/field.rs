@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use custody_kms::{KeyArn, Partition, RoleArn};
+use custody_kms::{AliasArn, KeyArn, Partition, RoleArn};
 
 /// A field without what copying brings along: spaces and quotes around it, and characters that can't be seen.
 pub fn clean(text: &str) -> String {
@@ -35,6 +35,9 @@ pub enum FieldError {
     /// A key that AWS manages.
     #[error("{0:?} is a key that AWS manages: it can't be shared by a role. Make a key of your own")]
     AwsManaged(String),
+    /// An alias where there are none.
+    #[error("{0:?} is an alias, and development keys have none: give the key's ARN (custody kms list shows it)")]
+    LocalAlias(String),
     /// A key of another region than the one that was chosen.
     #[error("the key is in {found}, and {chosen} was chosen: {hint}")]
     OtherRegion {
@@ -131,8 +134,8 @@ impl fmt::Display for Principal {
 pub enum KeyName {
     /// The key itself.
     Key(KeyArn),
-    /// An alias, which names a key now and may name another tomorrow: `arn:aws:kms:REGION:ACCOUNT:alias/NAME`.
-    Alias(String),
+    /// An alias, which names a key now and may name another tomorrow.
+    Alias(AliasArn),
 }
 
 /// Where names without a region and an account are looked for.
@@ -170,13 +173,10 @@ impl KeyName {
         if alias.starts_with("aws/") {
             return Err(FieldError::AwsManaged(full.to_owned()));
         }
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_-".contains(&byte);
-        // Region and account are as strict as in a key's ARN.
-        let as_key = format!("{before}:key/00000000-0000-0000-0000-000000000000");
-        if (1..=250).contains(&alias.len()) && alias.bytes().all(allowed) && as_key.parse::<KeyArn>().is_ok() {
-            return Ok(Self::Alias(full.to_owned()));
+        if before.starts_with("arn:custody:") {
+            return Err(FieldError::LocalAlias(full.to_owned()));
         }
-        Err(FieldError::Key(full.to_owned()))
+        full.parse().map(Self::Alias).map_err(|_| FieldError::Key(full.to_owned()))
     }
 
     fn check_place(&self, place: Place<'_>) -> Result<(), FieldError> {
@@ -202,7 +202,7 @@ impl KeyName {
     pub fn as_str(&self) -> &str {
         match self {
             Self::Key(key) => key.as_str(),
-            Self::Alias(alias) => alias,
+            Self::Alias(alias) => alias.as_str(),
         }
     }
 }
@@ -249,6 +249,9 @@ mod tests {
             assert!(matches!(parse(text), Err(FieldError::Key(_))), "{text:?}");
         }
         assert!(matches!(parse("alias/aws/s3"), Err(FieldError::AwsManaged(_))));
+        assert!(matches!(parse("arn:aws:kms:us-west-2:111122223333:alias/aws/s3"), Err(FieldError::AwsManaged(_))));
+        let local = Place { partition: Partition::Custody, region: "local-dev", account: Some("000000000000") };
+        assert!(matches!(KeyName::parse("alias/x", local), Err(FieldError::LocalAlias(_))));
         let elsewhere = parse(&arn("aws", "eu-west-1", &format!("key/{ID}"))).unwrap_err().to_string();
         assert!(elsewhere.contains("eu-west-1") && !elsewhere.contains("replica"), "{elsewhere}");
         let replica = parse(&arn("aws", "eu-west-1", "key/mrk-1234abcd12ab34cd56ef1234567890ab")).unwrap_err();

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use custody_kms::{ContextId, KeyArn, Partition, Provider, RoleArn, RootKeyRef};
+use custody_kms::{AliasArn, AliasRef, ContextId, KeyArn, Partition, Provider, RoleArn, RootKeyRef};
 use serde::{Deserialize, Serialize};
 
 use super::{
     KeyName, KeyStatus, Place, Setup, SetupRequest, Validation, clean,
+    shell::command,
     status::Finding,
-    validate::{self, Progress},
+    validate::{self, Progress, Wanted},
 };
 use crate::{
     Control,
@@ -109,6 +110,9 @@ pub struct Key {
     pub provider: String,
     /// Its ARN.
     pub key_arn: String,
+    /// The alias by which it was added. It may lead to another key by now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alias: Option<String>,
     /// Where it is.
     pub region_id: String,
     /// The role that may use it.
@@ -119,6 +123,11 @@ pub struct Key {
     /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What has to be mended besides, although the key can be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+    /// When it last decrypted, in milliseconds since 1970: its grace counts from there.
+    pub last_success_at: i64,
     /// When that was found out, in milliseconds since 1970.
     pub last_checked_at: i64,
     /// When it is looked at next.
@@ -166,10 +175,11 @@ impl Control {
                 let place = Place { partition: region.partition(), region: region.name(), account: None };
                 match KeyName::parse(&text, place)? {
                     KeyName::Key(key) => Some(key),
-                    KeyName::Alias(_) => {
-                        return Err(Refused::invalid(
-                            "a policy names the key itself, and this is an alias: give the ARN of its key",
-                        ));
+                    KeyName::Alias(alias) => {
+                        return Err(Refused::invalid(format!(
+                            "a policy names the key itself, and this is an alias: give the ARN of its key ({})",
+                            tell_key(&alias)
+                        )));
                     }
                 }
             }
@@ -194,25 +204,32 @@ impl Control {
         progress: Progress<'_>,
     ) -> Result<Validation, Refused> {
         let project = self.key_project(caller, project).await?;
-        let key = self.reference(&project, new)?;
-        self.prove(&project, &key, progress).await
+        let wanted = self.wanted(&project, new)?;
+        Ok(self.prove(&project, &wanted, progress).await?.0)
     }
 
     /// Adds a key once it is proven; returns its id.
     pub async fn add_key(&self, caller: &Caller, project: &str, new: &NewKey) -> Result<String, Refused> {
         let project = self.key_project(caller, project).await?;
         let label = new.name.as_deref().map(|text| name("a key's name", text)).transpose()?;
-        let key = self.reference(&project, new)?;
+        let wanted = self.wanted(&project, new)?;
         let region = Region::parse(&clean(&new.region_id))?;
         // Before KMS is asked at all; and once more when it is stored.
-        let mut look = self.db.change().await?;
-        self.room(&mut look, &project, key.key_arn()).await?;
-        look.rollback().await?;
-        let found = self.prove(&project, &key, &|_, _| {}).await?;
-        if !found.valid {
-            return Err(Refused::invalid(format!("the key was not added: {}", failures(&found))));
+        if let Wanted::Key(key) = &wanted {
+            let mut look = self.db.change().await?;
+            self.room(&mut look, &project, key.key_arn()).await?;
+            look.rollback().await?;
         }
-        self.store(caller, &project, region, &key, label).await
+        match self.prove(&project, &wanted, &|_| {}).await? {
+            (found, Some(key)) if found.valid => {
+                let alias = match &wanted {
+                    Wanted::Alias(alias) => Some(alias.alias()),
+                    Wanted::Key(_) => None,
+                };
+                self.store(caller, &project, region, &key, alias, label).await
+            }
+            (found, _) => Err(Refused::invalid(format!("the key was not added: {}", failures(&found)))),
+        }
     }
 
     /// The keys of a project.
@@ -315,7 +332,7 @@ impl Control {
         let key = self.key_for(caller, project, id, Privilege::SeeKeys).await?;
         self.ledger.written().await;
         let reference = self.stored_reference(&key).await?;
-        super::ledger::list(&self.db, reference.key_arn(), reference.role_arn(), limit).await
+        super::ledger::list(&self.db, reference.key_arn(), key.alias.as_deref(), reference.role_arn(), limit).await
     }
 
     /// The roles by which keys of the project are reached.
@@ -356,17 +373,19 @@ impl Control {
         Ok(project)
     }
 
-    /// From what was typed to the key itself.
-    fn reference(&self, project: &Project, new: &NewKey) -> Result<RootKeyRef, Refused> {
+    /// From what was typed to the key itself, or to the alias of one.
+    fn wanted(&self, project: &Project, new: &NewKey) -> Result<Wanted, Refused> {
         let Named { region, key, role } = self.named(new)?;
         let external_id = role.is_some().then(|| project.external_id.clone());
-        let arn = match key {
-            KeyName::Key(arn) => arn,
-            KeyName::Alias(alias) => {
-                return Err(Refused::invalid(format!("{alias} is an alias: give the ARN of its key")));
+        match (key, role) {
+            (KeyName::Key(arn), role) => Ok(Wanted::Key(RootKeyRef::new(region.provider(), arn, role, external_id)?)),
+            (KeyName::Alias(alias), Some(role)) => {
+                Ok(Wanted::Alias(AliasRef::new(region.provider(), alias, role, external_id)))
             }
-        };
-        Ok(RootKeyRef::new(region.provider(), arn, role, external_id)?)
+            (KeyName::Alias(alias), None) => {
+                Err(Refused::invalid(format!("{alias} is an alias: give the ARN of its key")))
+            }
+        }
     }
 
     fn named(&self, new: &NewKey) -> Result<Named, Refused> {
@@ -399,9 +418,14 @@ impl Control {
         Ok(Named { region, key, role })
     }
 
-    async fn prove(&self, project: &Project, key: &RootKeyRef, progress: Progress<'_>) -> Result<Validation, Refused> {
+    async fn prove(
+        &self,
+        project: &Project,
+        wanted: &Wanted,
+        progress: Progress<'_>,
+    ) -> Result<(Validation, Option<RootKeyRef>), Refused> {
         let id: ContextId = project.project_id.parse().map_err(Refused::internal)?;
-        Ok(validate::validate(&*self.kms, key, &id, self.options.patience, progress).await?)
+        Ok(validate::validate(&*self.kms, wanted, &id, self.options.patience, progress).await?)
     }
 
     /// Refuses a key that the project has already, and one too many; and any, should the project have lost its plan or be
@@ -437,6 +461,7 @@ impl Control {
         project: &Project,
         region: Region,
         key: &RootKeyRef,
+        alias: Option<&AliasArn>,
         label: Option<String>,
     ) -> Result<String, Refused> {
         let mut change = self.db.change().await?;
@@ -444,24 +469,28 @@ impl Control {
         let (id, now) = (random::id("cmek")?, now());
         let label = label.unwrap_or_else(|| key.key_arn().id().to_owned());
         let (provider, arn, region) = (key.provider().as_str(), key.key_arn().as_str(), region.id());
-        let role = key.role_arn().map(RoleArn::as_str);
+        let (role, alias) = (key.role_arn().map(RoleArn::as_str), alias.map(AliasArn::as_str));
         let status = Finding::available().status.as_str();
         let next = now + millis(self.options.check_interval);
+        let strangers = now + self.next_strangers();
         let grace = i64::try_from(self.options.default_grace.as_secs()).unwrap_or(LONGEST_GRACE);
         sqlx::query!(
-            "INSERT INTO keys (id, project_id, name, provider, arn, region_id, role_arn, status, checked_at, next_check_at,
-                               grace_seconds, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO keys (id, project_id, name, provider, arn, alias, region_id, role_arn, status, checked_at,
+                               last_success_at, next_check_at, next_strangers_at, grace_seconds, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             id,
             project.project_id,
             label,
             provider,
             arn,
+            alias,
             region,
             role,
             status,
             now,
+            now,
             next,
+            strangers,
             grace,
             now
         )
@@ -506,6 +535,12 @@ impl Recovery {
     }
 }
 
+/// The command that tells an alias's key.
+fn tell_key(alias: &AliasArn) -> String {
+    let (query, alias, region) = ("KeyMetadata.Arn", alias.as_str(), alias.region());
+    command(&["aws", "kms", "describe-key", "--region", region, "--key-id", alias, "--query", query])
+}
+
 /// Every check that failed, with what it says.
 fn failures(found: &Validation) -> String {
     let failed = found.checks.iter().filter(|check| !check.ok && !check.skipped);
@@ -516,8 +551,8 @@ fn failures(found: &Validation) -> String {
 /// A stored key, whoever asks.
 pub(crate) async fn get(db: &Db, id: &str) -> Result<Option<Key>, Refused> {
     let row = sqlx::query!(
-        "SELECT id, project_id, name, provider, arn, region_id, role_arn, status, reason, checked_at, next_check_at,
-                grace_seconds, recovery, allow_clusters, allow_databases
+        "SELECT id, project_id, name, provider, arn, alias, region_id, role_arn, status, reason, warning, checked_at,
+                last_success_at, next_check_at, grace_seconds, recovery, allow_clusters, allow_databases
          FROM keys WHERE id = ?",
         id
     );
@@ -529,10 +564,13 @@ pub(crate) async fn get(db: &Db, id: &str) -> Result<Option<Key>, Refused> {
         name: row.name,
         provider: row.provider,
         key_arn: row.arn,
+        alias: row.alias,
         region_id: row.region_id,
         role_arn: row.role_arn,
         status: KeyStatus::stored(&row.status)?,
         reason: row.reason,
+        warning: row.warning,
+        last_success_at: row.last_success_at,
         last_checked_at: row.checked_at,
         next_check_at: row.next_check_at,
         grace_seconds: row.grace_seconds,

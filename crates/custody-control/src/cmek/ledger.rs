@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    db::{Db, at, millis},
+    db::{Db, at, millis, now},
     refusal::Refused,
 };
 
@@ -17,6 +17,10 @@ const CONTROL: &str = "control";
 const WAITING: usize = 10_000;
 /// How many are written in one transaction.
 const AT_ONCE: usize = 200;
+/// How many are removed in one: who writes beside it waits for no more than that.
+const REMOVED_AT_ONCE: i64 = 500;
+/// Between two looks for calls that are too old.
+const BETWEEN_REMOVALS: Duration = Duration::from_hours(1);
 
 /// A call to KMS or STS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -32,7 +36,7 @@ pub struct KmsCall {
     pub provider: String,
     /// Service and action, such as `kms:Decrypt`.
     pub action: String,
-    /// The key it was about.
+    /// The key it was about; or the alias, where the key of an alias was asked for.
     pub key_arn: String,
     /// The role.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,17 +172,96 @@ async fn insert(db: &Db, calls: &[Box<KmsCall>]) -> Result<(), Refused> {
     Ok(change.commit().await?)
 }
 
-/// The newest calls about a key through a role, newest first.
-pub(super) async fn list(db: &Db, key: &KeyArn, role: Option<&RoleArn>, limit: i64) -> Result<Vec<KmsCall>, Refused> {
+/// Removes calls that began before a time, a few in each transaction. Returns how many.
+async fn remove_before(db: &Db, time: i64) -> Result<u64, Refused> {
+    let mut removed = 0;
+    loop {
+        let these = sqlx::query!(
+            "DELETE FROM kms_calls WHERE id IN (SELECT id FROM kms_calls WHERE at < ? ORDER BY at LIMIT ?)",
+            time,
+            REMOVED_AT_ONCE
+        );
+        let these = these.execute(db.pool()).await?.rows_affected();
+        if these == 0 {
+            return Ok(removed);
+        }
+        removed += these;
+        // Whoever waits to write comes first.
+        tokio::task::yield_now().await;
+    }
+}
+
+impl crate::Control {
+    /// Removes calls from the ledger once they are older than the settings say, until the control plane stops.
+    pub async fn prune_ledger(self: std::sync::Arc<Self>) {
+        loop {
+            match remove_before(&self.db, now() - millis(self.options.ledger_age)).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "KMS calls were old enough to be removed from the ledger"),
+                Err(error) => tracing::error!(%error, "old KMS calls can't be removed from the ledger"),
+            }
+            tokio::time::sleep(BETWEEN_REMOVALS).await;
+        }
+    }
+}
+
+/// The newest calls about a key, or about the alias by which it was added, through a role, newest first.
+pub(super) async fn list(
+    db: &Db,
+    key: &KeyArn,
+    alias: Option<&str>,
+    role: Option<&RoleArn>,
+    limit: i64,
+) -> Result<Vec<KmsCall>, Refused> {
     let (key, role) = (key.as_str(), role.map(RoleArn::as_str));
     let found = sqlx::query_as!(
         KmsCall,
         "SELECT caller, at, took_ms, provider, action, key_arn, role_arn, session, context, purpose, outcome, code,
                 request_id
-         FROM kms_calls WHERE key_arn = ? AND role_arn IS ? ORDER BY id DESC LIMIT ?",
+         FROM kms_calls WHERE key_arn IN (?, ?) AND role_arn IS ? ORDER BY id DESC LIMIT ?",
         key,
+        alias,
         role,
         limit
     );
     Ok(found.fetch_all(db.pool()).await?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::db::tests::fresh;
+
+    fn call(at: i64) -> Box<KmsCall> {
+        Box::new(KmsCall {
+            caller: CONTROL.to_owned(),
+            at,
+            took_ms: 1,
+            provider: "aws".to_owned(),
+            action: "kms:Decrypt".to_owned(),
+            key_arn: "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab".to_owned(),
+            role_arn: None,
+            session: None,
+            context: None,
+            purpose: "renew".to_owned(),
+            outcome: "ok".to_owned(),
+            code: None,
+            request_id: Some(at.to_string()),
+        })
+    }
+
+    #[tokio::test]
+    async fn calls_that_are_too_old_go_and_all_others_stay() {
+        let (db, _directory) = fresh().await;
+        // More than go in one transaction, and not in the order of their times.
+        let old = REMOVED_AT_ONCE * 2 + 7;
+        let calls: Vec<_> = (0..old + 3).rev().map(call).collect();
+        insert(&db, &calls).await.unwrap();
+        assert_eq!(remove_before(&db, old).await.unwrap(), u64::try_from(old).unwrap());
+        let key = calls[0].key_arn.parse().unwrap();
+        let left = list(&db, &key, None, None, 10_000).await.unwrap();
+        let left: Vec<i64> = left.iter().map(|call| call.at - old).collect();
+        assert_eq!(left, [0, 1, 2]);
+        assert_eq!(remove_before(&db, old).await.unwrap(), 0);
+    }
 }

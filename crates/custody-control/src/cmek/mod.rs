@@ -1,9 +1,11 @@
 //! Customer-managed keys: what a customer sets up, and what we prove of it before it is used.
 
 mod checks;
+mod deputy;
 mod field;
 mod keys;
 mod ledger;
+mod mend;
 mod setup;
 mod shell;
 mod status;
@@ -14,6 +16,6 @@ pub use keys::{Allow, Key, KeyChange, KeyUser, NewKey, Recovery, Typed};
 pub use ledger::{DbLedger, KmsCall};
 pub use setup::{Setup, SetupRequest};
 pub use status::KeyStatus;
-pub use validate::{Check, CheckName, Progress, Validation, validate};
+pub use validate::{Check, CheckName, Event, Progress, Validation, Wanted, validate};
 
 pub(crate) use keys::DEFAULT_GRACE;

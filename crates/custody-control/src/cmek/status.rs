@@ -62,18 +62,22 @@ pub(super) struct Finding {
     pub(super) reason: Option<String>,
     /// Whether KMS will delete the key.
     pub(super) pending_deletion: bool,
+    /// Whether it decrypts, which is what its clusters live by.
+    pub(super) decrypts: bool,
 }
 
 impl Finding {
     pub(super) fn available() -> Self {
-        Self { status: KeyStatus::Available, reason: None, pending_deletion: false }
+        Self { status: KeyStatus::Available, reason: None, pending_deletion: false, decrypts: true }
     }
 
     /// From a check of all that the service does with a key.
     pub(super) fn of(probe: &Probe) -> Self {
         match (&probe.describe, &probe.decrypt) {
             // It decrypts, so that its clusters serve; but what is missing has to be mended.
-            (Step::Failed(error), Step::Passed) => Self { status: KeyStatus::Misconfigured, ..Self::because(error) },
+            (Step::Failed(error), Step::Passed) => {
+                Self { status: KeyStatus::Misconfigured, decrypts: true, ..Self::because(error) }
+            }
             _ => probe.result().map_or_else(|error| Self::because(&error), |()| Self::available()),
         }
     }
@@ -83,6 +87,7 @@ impl Finding {
             status: KeyStatus::of(error.outcome()),
             reason: Some(error.to_string()),
             pending_deletion: *error.cause() == Cause::KeyPendingDeletion,
+            decrypts: false,
         }
     }
 }

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, header},
+    response::{IntoResponse, Response},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -10,6 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     answer::{Data, Error, data},
     body::{Body, Ids, Parameters},
+    live,
     who::Who,
 };
 use crate::{
@@ -109,22 +115,31 @@ impl From<Given> for NewKey {
 
 /// Proves a key: each check by itself, with its mend. Nothing is stored. While something is denied, it is tried again for a
 /// minute: AWS takes a while to spread a change of a policy.
+///
+/// With `Accept: application/x-ndjson` the answer comes as it comes about, one JSON object a line: `{"check":…}` as each check
+/// ends (one of the same name that ends later takes its place), `{"waiting":{"secondsLeft":N}}` each second while something was
+/// denied and all checks will be made again, and at the end `{"validation":…}`, or `{"error":{"code":…,"message":…}}`.
 #[utoipa::path(
     post,
     path = "/v2/projects/{projectId}/cmek/keys/validate",
     tag = "cmek",
     params(("projectId" = String, Path)),
     request_body = Given,
-    responses((status = 200, body = Data<Validation>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    responses((status = 200, content((Data<Validation> = "application/json"), (String = "application/x-ndjson"))), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
     security(("apiKey" = []))
 )]
 async fn validate(
     State(control): State<Arc<Control>>,
     Who(caller): Who,
     Ids(project): Ids<String>,
+    headers: HeaderMap,
     Body(given): Body<Given>,
-) -> Result<Json<Data<Validation>>, Refused> {
-    Ok(data(control.validate_key(&caller, &project, &given.into(), &|_, _| {}).await?))
+) -> Result<Response, Refused> {
+    let accepts = headers.get(header::ACCEPT).and_then(|kinds| kinds.to_str().ok());
+    if accepts.is_some_and(|kinds| kinds.contains(live::KIND)) {
+        return live::validate(control, caller, project, given.into()).await;
+    }
+    Ok(data(control.validate_key(&caller, &project, &given.into(), &|_| {}).await?).into_response())
 }
 
 /// The id of a new key.

@@ -7,6 +7,7 @@ mod body;
 mod clusters;
 mod jobs;
 mod keys;
+mod live;
 mod projects;
 mod regions;
 mod who;

@@ -16,18 +16,22 @@ use aws_sdk_sts::operation::assume_role::AssumeRoleOutput;
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use crate::arn::{KeyArn, RoleArn};
+use crate::arn::{AliasArn, KeyArn, RoleArn};
 use crate::aws::endpoint::{self, SecureTransport};
 use crate::aws::failure::{chain, failure};
 use crate::aws::handed::HandedSession;
+use crate::aws::meter::Measure;
 use crate::aws::{AwsOptions, SessionName};
+use crate::clock::{ClockSkew, SkewMeter};
 use crate::context::EncryptionContext;
 use crate::description::{KeyState, KeyUsage};
 use crate::error::Action;
-use crate::key_ref::{Provider, RootKeyRef};
+use crate::key_ref::{AliasRef, ExternalId, Provider, RootKeyRef};
 use crate::root::Purpose;
 use crate::secret::Secret;
-use crate::wire::{Answer, Connected, Connector, Description, Failure, FailureKind, Opened, Reply, Wire};
+use crate::wire::{
+    AliasConnector, AliasWire, Answer, Connected, Connector, Description, Failure, FailureKind, Opened, Reply, Wire,
+};
 
 /// The shortest session that STS gives.
 const SESSION_SECONDS: i32 = 900;
@@ -36,11 +40,25 @@ pub(crate) struct AwsConnector {
     options: AwsOptions,
     /// The SDK's configuration per region: it holds the connections, never a session.
     regions: Mutex<BTreeMap<String, SdkConfig>>,
+    meter: SkewMeter,
+}
+
+/// A role that is to be assumed.
+struct Assumed<'a> {
+    role: &'a RoleArn,
+    external_id: Option<&'a ExternalId>,
+    /// What the session may do, whatever the role allows besides.
+    policy: String,
+    name: &'a SessionName,
 }
 
 impl AwsConnector {
     pub(crate) fn new(options: AwsOptions) -> Self {
-        Self { options, regions: Mutex::default() }
+        Self { options, regions: Mutex::default(), meter: SkewMeter::default() }
+    }
+
+    pub(super) fn skew(&self) -> Option<ClockSkew> {
+        self.meter.newest()
     }
 
     pub(super) async fn region(&self, region: &str) -> Result<SdkConfig, Failure> {
@@ -85,9 +103,7 @@ impl AwsConnector {
         &self,
         config: &SdkConfig,
         base: Credentials,
-        key: &RootKeyRef,
-        role: &RoleArn,
-        name: &SessionName,
+        what: Assumed<'_>,
     ) -> Result<AssumeRoleOutput, Failure> {
         // Retries are the gate's, so that each try is recorded; no cache, so that nothing outlives its session.
         let sts = aws_sdk_sts::config::Builder::from(config)
@@ -95,13 +111,14 @@ impl AwsConnector {
             .identity_cache(IdentityCache::no_cache())
             .retry_config(RetryConfig::disabled())
             .interceptor(SecureTransport)
+            .interceptor(Measure(self.meter.clone()))
             .build();
         aws_sdk_sts::Client::from_conf(sts)
             .assume_role()
-            .role_arn(role.as_str())
-            .role_session_name(name.as_str())
-            .policy(session_policy(key.key_arn()))
-            .set_external_id(key.external_id().map(|id| id.expose().to_owned()))
+            .role_arn(what.role.as_str())
+            .role_session_name(what.name.as_str())
+            .policy(what.policy)
+            .set_external_id(what.external_id.map(|id| id.expose().to_owned()))
             .duration_seconds(SESSION_SECONDS)
             .send()
             .await
@@ -115,9 +132,15 @@ impl AwsConnector {
         role: &RoleArn,
         name: &SessionName,
     ) -> Result<Opened<HandedSession>, Failure> {
-        let config = self.region(key.key_arn().region()).await?;
+        let policy = session_policy(key.key_arn());
+        let what = Assumed { role, external_id: key.external_id(), policy, name };
+        self.open(key.key_arn().region(), what).await
+    }
+
+    async fn open(&self, region: &str, what: Assumed<'_>) -> Result<Opened<HandedSession>, Failure> {
+        let config = self.region(region).await?;
         let base = self.base(&config).await?;
-        let output = self.assume(&config, base, key, role, name).await?;
+        let output = self.assume(&config, base, what).await?;
         let given = output.credentials().ok_or_else(|| no_answer("AssumeRole gave no credentials"))?;
         let unreadable = |_| no_answer("AssumeRole gave no time at which the session ends");
         let session = output.assumed_role_user().map(|user| user.arn().to_owned());
@@ -157,6 +180,14 @@ impl AwsConnector {
     }
 }
 
+/// What a session may do that asks for an alias's key, which can't be named yet.
+fn alias_policy(alias: &AliasArn) -> String {
+    let place = alias.as_str().rsplit_once(":alias/").map_or("", |(place, _)| place);
+    let action = Action::DescribeKey.as_str();
+    let statement = serde_json::json!({ "Effect": "Allow", "Action": action, "Resource": format!("{place}:*") });
+    serde_json::json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string()
+}
+
 /// What a session may do, whatever the role allows besides: the three actions, on the one key.
 fn session_policy(key: &KeyArn) -> String {
     let actions = [Action::Encrypt, Action::Decrypt, Action::DescribeKey].map(Action::as_str);
@@ -177,14 +208,42 @@ impl Connector for AwsConnector {
     async fn connect(&self, key: &RootKeyRef, purpose: Purpose) -> Result<Connected, Failure> {
         let config = self.region(key.key_arn().region()).await?;
         let Opened { value: credentials, session, request_id } = self.credentials(&config, key, purpose).await?;
-        let kms = aws_sdk_kms::config::Builder::from(&config)
+        Ok(Connected { value: Box::new(self.wire(&config, credentials)), session, request_id })
+    }
+}
+
+#[async_trait]
+impl AliasConnector for AwsConnector {
+    async fn connect_alias(&self, alias: &AliasRef) -> Result<Opened<Box<dyn AliasWire>>, Failure> {
+        if self.options.sessions.is_some() {
+            return Err(Failure::new(
+                FailureKind::Credentials,
+                "sessions that others open are for keys, not for aliases",
+            ));
+        }
+        let region = alias.alias().region();
+        let what = Assumed {
+            role: alias.role_arn(),
+            external_id: alias.external_id(),
+            policy: alias_policy(alias.alias()),
+            name: &self.options.session_name,
+        };
+        let Opened { value, session, request_id } = self.open(region, what).await?;
+        let wire = self.wire(&self.region(region).await?, handed_credentials(value));
+        Ok(Opened { value: Box::new(wire), session, request_id })
+    }
+}
+
+impl AwsConnector {
+    fn wire(&self, config: &SdkConfig, credentials: Credentials) -> AwsWire {
+        let kms = aws_sdk_kms::config::Builder::from(config)
             .credentials_provider(credentials)
             .identity_cache(IdentityCache::no_cache())
             .retry_config(RetryConfig::disabled())
             .interceptor(SecureTransport)
+            .interceptor(Measure(self.meter.clone()))
             .build();
-        let wire = AwsWire { client: aws_sdk_kms::Client::from_conf(kms) };
-        Ok(Connected { value: Box::new(wire), session, request_id })
+        AwsWire { client: aws_sdk_kms::Client::from_conf(kms) }
     }
 }
 
@@ -236,6 +295,14 @@ impl Wire for AwsWire {
             deletion_date: it.deletion_date().and_then(|date| SystemTime::try_from(*date).ok()),
         };
         answer(description, it.arn(), &output)
+    }
+}
+
+#[async_trait]
+impl AliasWire for AwsWire {
+    async fn describe(&self, alias: &AliasArn) -> Reply<()> {
+        let output = self.client.describe_key().key_id(alias.as_str()).send().await.map_err(|error| failure(&error))?;
+        answer((), output.key_metadata().and_then(|it| it.arn()), &output)
     }
 }
 
@@ -367,5 +434,17 @@ mod tests {
         assert_eq!(statement.as_array().unwrap().len(), 1);
         assert_eq!(statement[0]["Action"], serde_json::json!(["kms:Encrypt", "kms:Decrypt", "kms:DescribeKey"]));
         assert_eq!(statement[0]["Resource"], key().key_arn().as_str());
+    }
+
+    #[test]
+    fn a_session_that_asks_for_an_aliass_key_may_do_nothing_else() {
+        let alias = "arn:aws:kms:us-west-2:222222222222:alias/team/x".parse().unwrap();
+        let policy: serde_json::Value = serde_json::from_str(&alias_policy(&alias)).unwrap();
+        assert_eq!(
+            policy["Statement"],
+            serde_json::json!([{
+                "Effect": "Allow", "Action": "kms:DescribeKey", "Resource": "arn:aws:kms:us-west-2:222222222222:*",
+            }])
+        );
     }
 }

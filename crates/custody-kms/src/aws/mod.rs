@@ -5,6 +5,7 @@ mod endpoint;
 mod failure;
 mod handed;
 mod identity;
+mod meter;
 mod sessions;
 
 use std::fmt;
@@ -17,6 +18,7 @@ use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::ProfileFileRegionProvider;
 use aws_sdk_sts::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 
+use crate::arn::KeyArn;
 use crate::aws::connector::AwsConnector;
 pub use crate::aws::endpoint::InsecureEndpoint;
 #[cfg(feature = "fuzzing")]
@@ -24,10 +26,11 @@ pub(crate) use crate::aws::endpoint::is_secure;
 pub use crate::aws::handed::{HandedFailure, HandedFailureKind, HandedSession, SessionSource};
 pub use crate::aws::identity::IdentityError;
 pub use crate::aws::sessions::AwsSessions;
+use crate::clock::ClockSkew;
 use crate::context::ContextId;
 use crate::error::KmsError;
 use crate::gate::Gate;
-use crate::key_ref::RootKeyRef;
+use crate::key_ref::{AliasRef, Provider, RootKeyRef};
 use crate::ledger::Ledger;
 use crate::retry::RetryPolicy;
 use crate::root::{KmsSession, Purpose, RootKms};
@@ -169,6 +172,14 @@ impl AwsKms {
 impl RootKms for AwsKms {
     async fn session(&self, key: &RootKeyRef, purpose: Purpose) -> Result<Box<dyn KmsSession>, KmsError> {
         self.0.session(key, purpose).await
+    }
+
+    async fn resolve(&self, alias: &AliasRef) -> Result<KeyArn, KmsError> {
+        self.0.resolve(alias).await
+    }
+
+    fn clock_skew(&self, _: Provider) -> Option<ClockSkew> {
+        self.0.connector().skew()
     }
 }
 

@@ -54,7 +54,7 @@ impl SessionSource for AwsSessions {
             return Err(HandedFailure::ours(format!("keys of the provider {} have no AWS session", key.provider())));
         }
         let (recorder, retry) = (self.recorder.clone(), self.retry);
-        let line = Line { key: key.clone(), purpose, session: None, recorder, retry };
+        let line = Line::of_key(key, purpose, recorder, retry);
         let opened = line.open(true, || self.connector.hand(key, role, &self.name)).await?;
         Ok(opened.value)
     }
