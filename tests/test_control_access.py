@@ -55,6 +55,7 @@ def calls(project: str, key: str, api_key: str, cluster: str, job: str) -> list[
         ("POST", f"{clusters}/resume", None, True),
         ("POST", f"{clusters}/seal", None, True),
         ("POST", f"{clusters}/unseal", None, True),
+        ("POST", f"{clusters}/openBelowAnchor", None, True),
         ("DELETE", f"{clusters}/drop", None, True),
         ("POST", f"{clusters}/undrop", None, True),
         ("GET", f"/v2/jobs/{job}", None, False),

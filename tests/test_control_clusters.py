@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import time
 
@@ -387,3 +388,85 @@ def test_the_control_planes_files_hold_no_name_of_what_a_cluster_holds(control, 
             assert b"secret_database_name" not in text and b"secret_collection_name" not in text, file
     shown = json.dumps(control.output())
     assert "secret_database_name" not in shown
+
+
+def test_a_storage_that_was_rolled_back_is_refused_until_somebody_takes_the_loss(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    add_key(control, project, arn)
+    cluster = control.create_cluster(project, arn)
+    client = cluster.client()
+    fill(client, 10)
+    client.flush("rows")
+    cluster.do("suspend")
+    before = control.data_dir / "before"
+    shutil.copytree(cluster.storage, before)
+    cluster.do("resume")
+    cluster.wait_for_status("RUNNING")
+    client = cluster.client()
+    for number in range(10, 30):
+        client.insert("rows", [{"id": number, "vector": [number, 0, 0, 1]}])
+    assert count(client) == 30
+    cluster.do("suspend")
+    shutil.rmtree(cluster.storage)
+    shutil.copytree(before, cluster.storage)
+    cluster.do("resume")
+
+    def told():
+        shown = cluster.describe()
+        return shown if "rolled back" in shown.get("statusReason", "") else None
+
+    # The catalog has not changed meanwhile: the collection tells, once it is used.
+    cluster.wait_for_status("RUNNING") if not told() else None
+    status, message = cluster.answer()
+    assert status != 200 and "rolled back" in message, (status, message)
+    control.wait_for("the rollback to be told", told)
+    reader = control.create_api_key("ProjectReadOnly", project)
+    assert control.refused("POST", f"{cluster.path}/openBelowAnchor", token=reader).status == 403
+    cluster.do("openBelowAnchor")
+    control.wait_for("it to serve", lambda: cluster.answer()[0] == 200)
+    assert count(cluster.client()) == 10
+    assert "cluster.openBelowAnchor" in [it["action"] for it in control.call("GET", f"/v2/projects/{project}/activities")]
+    control.wait_for("nothing more to be told", lambda: "statusReason" not in cluster.describe())
+    assert control.refused("POST", f"{cluster.path}/openBelowAnchor").status == 409
+
+
+def test_tenants_keys_do_not_count_among_a_projects_keys(make_control, make_local_kms):
+    control = make_control(arguments=("--key-limit", "1")).start()
+    kms, project = make_local_kms(control), control.create_project()
+    add_key(control, project, kms.create_key())
+    body = {"provider": "local", "regionId": "local-dev", "keyArn": kms.create_key()}
+    path = f"/v2/projects/{project}/cmek/keys"
+    refused = control.refused("POST", path, body)
+    assert refused.status == 409 and "Tenants' keys" in refused.message
+    tenant = add_key(control, project, body["keyArn"], allow={"clusters": [], "databases": ["*"]})
+    add_key(control, project, kms.create_key(), allow={"clusters": [], "databases": ["*"]})
+    everything = {"allow": {"clusters": ["*"], "databases": ["*"]}}
+    assert control.refused("PATCH", f"{path}/{tenant}", everything).status == 409, "that would be a second one"
+    assert len(control.call("GET", path)["keys"]) == 3
+
+
+def test_a_cluster_on_grace_is_not_stopped_by_the_way(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    key_id = add_key(control, project, arn)
+    cluster = control.create_cluster(project, arn)
+    client = cluster.client()
+    fill(client)
+    pid = cluster.pid
+    (control.data_dir / "local-kms.json").rename(control.data_dir / "elsewhere")
+    control.wait_for("the key to be UNREACHABLE", lambda: key(control, project, key_id)["status"] == "UNREACHABLE")
+    shown = control.wait_for("grace to be told", lambda: cluster.describe().get("statusReason"))
+    assert cluster.describe()["status"] == "RUNNING" and "grace" in shown
+    refused = control.refused("POST", f"{cluster.path}/suspend")
+    assert refused.status == 409 and "forfeit" in refused.message
+    # Another control plane takes the process over as it is.
+    control.kill()
+    control.start()
+    assert count(client) == 20 and cluster.pid == pid
+    control.call("POST", f"{cluster.path}/suspend?force=true")
+    assert cluster.pid is None
+    cluster.do("resume")
+    assert "KMS" in cluster.wait_for_status("ABNORMAL")["statusReason"] or cluster.pid
+    control.wait_for("it to be sealed", lambda: cluster.answer()[0] == 503)
+    (control.data_dir / "elsewhere").rename(control.data_dir / "local-kms.json")
+    cluster.wait_for_status("RUNNING")
+    assert count(cluster.client()) == 20

@@ -1,7 +1,7 @@
 //! The engine: a cluster's databases and users, and the way from a request to the collection it is for.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, PoisonError, RwLock},
 };
 
@@ -9,13 +9,14 @@ use custody_store::{ZoneId, ZoneStore, Zones};
 use slatedb::WriteBatch;
 
 use crate::{
-    DatabaseInfo, EngineError, EngineStats, NewDatabase, ZoneHealth,
+    Anchor, Below, BelowAnchor, DatabaseInfo, EngineError, EngineStats, NewDatabase, ZoneHealth,
     catalog::{ClusterRecord, DEFAULT_DATABASE, DatabaseEntry, DatabaseRecord, Stage, UserRecord},
     clock::HybridClock,
     cluster::ClusterCatalog,
     database::{Database, OpenDatabase},
     graph::SEARCHES_PER_CORE,
     kv::Kv,
+    marks::Marks,
     rows,
     schema::check_name,
 };
@@ -37,6 +38,7 @@ pub struct Engine {
     databases: RwLock<BTreeMap<[u8; 32], Arc<Database>>>,
     users: RwLock<BTreeMap<String, String>>,
     clock: Arc<HybridClock>,
+    marks: Arc<Marks>,
     /// Searches that may run at once; the others wait, so that a flood does not fill the memory.
     pub(crate) searches: tokio::sync::Semaphore,
 }
@@ -50,8 +52,20 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// Makes a new cluster in an empty store. On failure nothing is left behind.
     pub async fn create(zones: Arc<dyn Zones>) -> Result<Arc<Self>, EngineError> {
+        Self::create_above(zones, &Anchor::default(), Below::Refuse).await
+    }
+
+    /// The same where an anchor may say that there was a cluster: then none is made in its place.
+    pub async fn create_above(zones: Arc<dyn Zones>, anchor: &Anchor, below: Below) -> Result<Arc<Self>, EngineError> {
+        if !anchor.is_empty() {
+            if below == Below::Refuse {
+                return Err(BelowAnchor::Empty.into());
+            }
+            tracing::warn!("begun anew below its anchor, as was asked: {}", BelowAnchor::Empty);
+        }
+        let marks = Marks::new(&Anchor::default(), Below::Refuse);
         let zone = zones.create(ZoneId::CLUSTER, None).await?;
-        match Self::start(Arc::clone(&zones), zone, true).await {
+        match Self::start(Arc::clone(&zones), zone, marks, true).await {
             Ok(engine) => Ok(engine),
             Err(error) => {
                 if let Err(error) = zones.delete(ZoneId::CLUSTER).await {
@@ -65,11 +79,24 @@ impl Engine {
     /// Opens a cluster. Whoever had it open before is fenced out. Databases whose key is out of reach stay dark, and the
     /// others serve.
     pub async fn open(zones: Arc<dyn Zones>) -> Result<Arc<Self>, EngineError> {
-        let zone = zones.open(ZoneId::CLUSTER, None).await?;
-        Self::start(zones, zone, false).await
+        Self::open_above(zones, &Anchor::default(), Below::Refuse).await
     }
 
-    async fn start(zones: Arc<dyn Zones>, zone: ZoneStore, new: bool) -> Result<Arc<Self>, EngineError> {
+    /// The same, and holds everything to what an anchor says was there: the cluster's catalog and those of its databases
+    /// now, each collection and what is sealed when it is opened. What is older is refused with
+    /// [`EngineError::BelowAnchor`], and nothing of it is changed; what the anchor does not name may be anything.
+    pub async fn open_above(zones: Arc<dyn Zones>, anchor: &Anchor, below: Below) -> Result<Arc<Self>, EngineError> {
+        let zone = zones.open(ZoneId::CLUSTER, None).await?;
+        Self::start(zones, zone, Marks::new(anchor, below), false).await
+    }
+
+    async fn start(
+        zones: Arc<dyn Zones>,
+        zone: ZoneStore,
+        marks: Arc<Marks>,
+        new: bool,
+    ) -> Result<Arc<Self>, EngineError> {
+        marks.take_zone(&zone)?;
         let status = zone.status();
         if !status.is_usable() {
             return Err(EngineError::Sealed(status));
@@ -78,7 +105,7 @@ impl Engine {
         if !new && !Kv::exists(&zone, &catalog).await? {
             return Err(EngineError::CatalogMissing(zone.zone()));
         }
-        let kv = Kv::open(&zone, catalog).await?;
+        let kv = Kv::open(&zone, catalog, marks.catalog(zone.zone())).await?;
         let tag_key = tag_key(&kv, new).await?.ok_or_else(|| EngineError::CatalogMissing(zone.zone()))?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let engine = Arc::new(Self {
@@ -88,9 +115,17 @@ impl Engine {
             databases: RwLock::default(),
             users: RwLock::default(),
             clock: Arc::default(),
+            marks,
             searches: tokio::sync::Semaphore::new(cores * SEARCHES_PER_CORE),
         });
-        drop(engine.change().await?);
+        match engine.change().await {
+            Ok(read) => drop(read),
+            Err(error @ EngineError::BelowAnchor(_)) => {
+                engine.close().await;
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
         if engine.database(DEFAULT_DATABASE).is_err() {
             engine.create_database(NewDatabase { name: DEFAULT_DATABASE.into(), ..NewDatabase::default() }).await?;
         }
@@ -126,27 +161,48 @@ impl Engine {
             })
             .await?;
         *self.users.write().unwrap_or_else(PoisonError::into_inner) = users;
+        let known = entries.iter().map(|entry| ZoneId::new(entry.zone)).chain([ZoneId::CLUSTER]);
+        self.marks.keep_zones(&known.collect::<BTreeSet<_>>());
         for entry in entries {
             match entry.stage {
-                Stage::Ready => self.adopt(entry).await,
+                Stage::Ready => self.adopt(entry).await?,
                 Stage::Creating | Stage::Dropping => self.unmake_database(catalog, &entry).await?,
             }
         }
         Ok(())
     }
 
-    /// Takes a database on, unless it is there already.
-    async fn adopt(&self, entry: DatabaseEntry) {
+    /// Takes a database on, unless it is there already. One whose storage was rolled back puts all of the cluster in doubt.
+    async fn adopt(&self, entry: DatabaseEntry) -> Result<(), EngineError> {
         let known = self.databases.read().unwrap_or_else(PoisonError::into_inner).get(&entry.tag).cloned();
         if known.is_some_and(|known| known.entry.zone == entry.zone) {
-            return;
+            return Ok(());
         }
         let tag = entry.tag;
-        let database = Database::new(entry, Arc::clone(&self.zones), Arc::clone(&self.clock));
-        if let Err(error) = database.open().await {
-            tracing::warn!(zone = %database.zone(), %error, "a database stays dark for now");
+        let database = self.dark(entry);
+        match database.open().await {
+            Ok(_) => {}
+            Err(error @ EngineError::BelowAnchor(_)) => return Err(error),
+            Err(error) => tracing::warn!(zone = %database.zone(), %error, "a database stays dark for now"),
         }
         self.databases.write().unwrap_or_else(PoisonError::into_inner).insert(tag, database);
+        Ok(())
+    }
+
+    /// A database that is still to be opened.
+    fn dark(&self, entry: DatabaseEntry) -> Arc<Database> {
+        Database::new(entry, Arc::clone(&self.zones), Arc::clone(&self.clock), Arc::clone(&self.marks))
+    }
+
+    /// What is durable now of all that was ever opened, for the next opening to be held to. It takes no look at the storage
+    /// and costs the same however many rows there are; it may still be asked for once the engine is closed.
+    pub fn anchor(&self) -> Anchor {
+        self.marks.anchor()
+    }
+
+    /// What was refused since the start because it is below the anchor, by its zone.
+    pub fn below_anchor(&self) -> Vec<(ZoneId, BelowAnchor)> {
+        self.marks.refused()
     }
 
     /// Whether the cluster is encrypted.
@@ -208,17 +264,21 @@ impl Engine {
         let zone = self.zones.create(ZoneId::new(entry.zone), entry.key.as_deref()).await?;
         let record =
             DatabaseRecord { name: new.name, created: self.clock.now(), properties: new.properties, next_id: 1 };
-        let open = OpenDatabase::create(zone.clone(), record, Arc::clone(&self.clock)).await?;
+        self.marks.take_zone(&zone)?;
+        let open = OpenDatabase::create(zone.clone(), record, Arc::clone(&self.clock), Arc::clone(&self.marks)).await?;
         let entry = DatabaseEntry { stage: Stage::Ready, ..entry.clone() };
         put_entry(catalog, &entry).await?;
-        let database = Database::new(entry, Arc::clone(&self.zones), Arc::clone(&self.clock));
+        let database = self.dark(entry);
         database.adopt(zone, open).await;
         Ok(database)
     }
 
     async fn unmake_database(&self, catalog: &Kv, entry: &DatabaseEntry) -> Result<(), EngineError> {
-        self.zones.delete(ZoneId::new(entry.zone)).await?;
-        catalog.remove(&database_key(&entry.zone)).await
+        let zone = ZoneId::new(entry.zone);
+        self.zones.delete(zone).await?;
+        catalog.remove(&database_key(&entry.zone)).await?;
+        self.marks.forget_zone(zone);
+        Ok(())
     }
 
     /// The root key that a database's properties name. Contradictions are refused.

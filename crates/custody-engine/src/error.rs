@@ -3,6 +3,8 @@
 use custody_filter::FilterError;
 use custody_store::{ZoneId, ZoneStatus, ZonesError};
 
+use crate::BelowAnchor;
+
 /// An error of the engine. Messages name what failed, why and what to do, and never carry a row's values.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -109,6 +111,9 @@ pub enum EngineError {
          objects of the log were deleted. Restore them, or drop the index to open the older state"
     )]
     RowsRolledBack(i64),
+    /// Something that is older than what is known from outside the storage.
+    #[error(transparent)]
+    BelowAnchor(#[from] BelowAnchor),
     /// A stored record that can't be read: written by a newer version, or damaged.
     #[error("stored {0} can't be read: it was written by a newer version, or is damaged")]
     Record(&'static str),

@@ -1,6 +1,7 @@
 //! A durable map on SlateDB: the log, its compaction and the fencing of a second writer come from there.
 
 mod log;
+mod watched;
 
 use std::{
     sync::Arc,
@@ -17,7 +18,8 @@ use slatedb::{
     db_cache::moka::{MokaCache, MokaCacheOptions},
 };
 
-use crate::EngineError;
+use crate::{EngineError, marks::Mark};
+use watched::Watched;
 
 /// How long a write waits for others to share its log object. Each log object is one durable put.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
@@ -38,23 +40,30 @@ pub(crate) struct Kv {
     db: Db,
     path: Path,
     tenure: Tenure,
+    mark: Arc<Mark>,
 }
 
 impl Kv {
-    /// Opens the map under a path, making it if there is none. Whoever had it open before is fenced out.
-    pub(crate) async fn open(zone: &ZoneStore, path: Path) -> Result<Self, EngineError> {
-        Self::open_after(zone, path, None).await
+    /// Opens the map under a path, making it if there is none. Whoever had it open before is fenced out. One that is older
+    /// than its mark is left as it is: [`EngineError::BelowAnchor`].
+    pub(crate) async fn open(zone: &ZoneStore, path: Path, mark: Arc<Mark>) -> Result<Self, EngineError> {
+        Self::open_after(zone, path, mark, None).await
     }
 
     /// The same for a process that held the map before, and lost it because the storage failed. If another process has opened
     /// it meanwhile, that one is not fenced out: [`EngineError::Fenced`].
-    pub(crate) async fn open_after(zone: &ZoneStore, path: Path, held: Option<Tenure>) -> Result<Self, EngineError> {
+    pub(crate) async fn open_after(
+        zone: &ZoneStore,
+        path: Path,
+        mark: Arc<Mark>,
+        held: Option<Tenure>,
+    ) -> Result<Self, EngineError> {
         if let Some(held) = held
             && log::tenure(zone, &path).await?.is_some_and(|stored| stored.0 > held.0)
         {
             return Err(EngineError::Fenced);
         }
-        log::require_whole(zone, &path).await?;
+        Self::settle(zone, &path, &mark).await?;
         tracing::debug!(%path, "a map is opened");
         let settings = Settings {
             flush_interval: Some(FLUSH_INTERVAL),
@@ -64,7 +73,8 @@ impl Kv {
         };
         let cache =
             MokaCache::new_with_opts(MokaCacheOptions { max_capacity: BLOCK_CACHE, ..MokaCacheOptions::default() });
-        let db = Db::builder(path.clone(), zone.objects())
+        let objects = Watched::new(zone.objects(), &path, Arc::clone(&mark));
+        let db = Db::builder(path.clone(), Arc::new(objects))
             .with_settings(settings)
             .with_sst_block_size(SstBlockSize::Block64Kib)
             .with_db_cache(Arc::new(cache), 0)
@@ -72,12 +82,17 @@ impl Kv {
             .await
             .map_err(storage_error)?;
         let tenure = Tenure(db.manifest().writer_epoch());
-        Ok(Self { db, path, tenure })
+        Ok(Self { db, path, tenure, mark })
+    }
+
+    /// Compares what the storage has of a map with the map's mark, and changes nothing in the storage.
+    pub(crate) async fn settle(zone: &ZoneStore, path: &Path, mark: &Mark) -> Result<(), EngineError> {
+        Ok(mark.settle(log::require_whole(zone, path, mark.figures()).await?)?)
     }
 
     /// The map once more, after the storage had failed.
     pub(crate) async fn reopen(&self, zone: &ZoneStore) -> Result<Self, EngineError> {
-        Self::open_after(zone, self.path.clone(), Some(self.tenure)).await
+        Self::open_after(zone, self.path.clone(), Arc::clone(&self.mark), Some(self.tenure)).await
     }
 
     /// Under which opening this map is held.

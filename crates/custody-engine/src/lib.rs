@@ -5,6 +5,7 @@
 //! - In memory: a loaded collection's rows as Arrow columns, a map of its primary keys, and a graph per vector field.
 //! - Acknowledged means durable and visible to the next read.
 
+mod anchor;
 mod catalog;
 mod clock;
 mod cluster;
@@ -20,6 +21,7 @@ mod graph;
 mod info;
 mod json;
 mod kv;
+mod marks;
 mod memory;
 mod request;
 mod rows;
@@ -28,6 +30,7 @@ mod schema;
 mod service;
 mod value;
 
+pub use anchor::{Anchor, Below, BelowAnchor, MapAnchor, MapName, ZoneAnchor};
 pub use catalog::{DEFAULT_DATABASE, DEFAULT_PARTITION};
 pub use engine::Engine;
 pub use error::EngineError;

@@ -40,6 +40,9 @@ pub enum ToControl {
     },
     /// Calls to KMS that the node made.
     Calls(Vec<CallRecord>),
+    /// How far the cluster has come, as JSON: ids and numbers alone. It is for the control plane to keep, as it is, and to
+    /// give back as [`NodeConfig::anchor`]; a later one takes the place of those before it.
+    Anchor(String),
 }
 
 /// What the control plane sends. There is no `Debug`: credentials would be in it.
@@ -157,6 +160,12 @@ pub struct NodeConfig {
     pub root_hash: Option<String>,
     /// How keys are treated.
     pub policy: KeyPolicy,
+    /// What the last [`ToControl::Anchor`] of this cluster held. The node does not open anything below it.
+    #[serde(default)]
+    pub anchor: Option<String>,
+    /// Open what is below the anchor all the same, this time.
+    #[serde(default)]
+    pub below_anchor: bool,
 }
 
 /// How a cluster's keys are treated. It changes while the node runs.
@@ -183,6 +192,10 @@ pub struct Report {
     pub pid: u32,
 }
 
+/// The outcome of a node that did not open its cluster because the storage is below the anchor, and of a zone some of which
+/// it did not open. The node then waits for [`ToNode::Unseal`] before it looks again.
+pub const ROLLED_BACK: &str = "rolled_back";
+
 /// The state of a node's process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -195,7 +208,7 @@ pub enum NodeState {
     Sealed {
         /// Why.
         reason: String,
-        /// What the failure says about the key, if KMS had a part in it: one word.
+        /// What the failure says about the key, if KMS had a part in it: one word. Or [`ROLLED_BACK`].
         outcome: Option<String>,
     },
 }
@@ -211,7 +224,7 @@ pub struct ZoneReport {
     pub key_version: u32,
     /// Whether it can be used.
     pub status: ZoneState,
-    /// What the failure says about the key, if there is one: one word.
+    /// What the failure says about the key, if there is one: one word. Or [`ROLLED_BACK`], whatever the status.
     pub outcome: Option<String>,
     /// Why it is sealed, or why its key could not be checked.
     pub reason: Option<String>,

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     error::LinkError,
-    frame::{self, Reader},
+    frame::{self, LONGEST, Reader},
     handed::SessionAnswer,
     message::{Access, CallRecord, KeyPolicy, NodeConfig, Report, ToControl, ToNode},
     socket,
@@ -77,7 +77,8 @@ struct Shared {
     waiting: Mutex<HashMap<u64, Waiting>>,
     next: AtomicU64,
     calls: Mutex<Calls>,
-    /// A call was recorded, or the last was sent.
+    anchor: Mutex<Anchor>,
+    /// An anchor, or a call was recorded, or the last was sent.
     news: Notify,
     sent: Notify,
 }
@@ -86,6 +87,13 @@ struct Shared {
 struct Calls {
     queue: VecDeque<CallRecord>,
     lost: u64,
+}
+
+/// The newest anchor, and whether it was sent since the link was last made.
+#[derive(Default)]
+struct Anchor {
+    text: Option<String>,
+    sent: bool,
 }
 
 /// Who waits for an answer.
@@ -117,6 +125,7 @@ impl Link {
             waiting: Mutex::default(),
             next: AtomicU64::new(0),
             calls: Mutex::default(),
+            anchor: Mutex::default(),
             news: Notify::new(),
             sent: Notify::new(),
         });
@@ -144,6 +153,22 @@ impl Link {
     /// Tells how the node is. The newest report is told again after each reconnect.
     pub fn report(&self, report: Report) {
         self.shared.report.send_replace(Some(report));
+    }
+
+    /// Tells how far the cluster has come. The newest is told again after each reconnect. One that is too long, also to come
+    /// back in a configuration, is not taken.
+    pub fn anchor(&self, text: String) -> Result<(), LinkError> {
+        if text.len() > LONGEST / 2 {
+            return Err(LinkError::TooLong(text.len()));
+        }
+        *self.shared.anchor() = Anchor { text: Some(text), sent: false };
+        self.shared.news.notify_one();
+        Ok(())
+    }
+
+    /// What the control plane wanted this node to be when it last said so.
+    pub fn newest_config(&self) -> Option<NodeConfig> {
+        self.shared.config.borrow().clone()
     }
 
     /// Asks for a session on a key.
@@ -181,19 +206,21 @@ impl Link {
         answered.and_then(Result::ok).ok_or(Disconnected)
     }
 
-    /// Waits until every recorded call has been sent, but not for long: for the moment before the process is replaced.
+    /// Waits until every recorded call and the newest anchor have been sent, but not for long: for the moment before the process is replaced.
     pub async fn flush(&self, patience: Duration) {
         let empty = async {
             loop {
                 let sent = self.shared.sent.notified();
-                if self.shared.calls().queue.is_empty() {
+                if self.shared.calls().queue.is_empty() && self.shared.anchor().is_sent() {
                     return;
                 }
                 sent.await;
             }
         };
         if tokio::time::timeout(patience, empty).await.is_err() {
-            tracing::warn!("the control plane did not take the record of all calls in time; the log has them");
+            tracing::warn!(
+                "the control plane did not take the record of all calls, or the newest anchor, in time; the log has the calls"
+            );
         }
     }
 }
@@ -226,6 +253,12 @@ impl Ledger for Link {
     }
 }
 
+impl Anchor {
+    fn is_sent(&self) -> bool {
+        self.sent || self.text.is_none()
+    }
+}
+
 impl Shared {
     fn waiting(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -233,6 +266,10 @@ impl Shared {
 
     fn calls(&self) -> MutexGuard<'_, Calls> {
         self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn anchor(&self) -> MutexGuard<'_, Anchor> {
+        self.anchor.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn heard(&self, message: ToNode) {
@@ -309,6 +346,7 @@ async fn talk(
 ) -> LinkError {
     let mut reports = shared.report.subscribe();
     reports.mark_changed();
+    shared.anchor().sent = false;
     shared.news.notify_one();
     loop {
         let sent = tokio::select! {
@@ -329,12 +367,32 @@ async fn talk(
                     None => Ok(()),
                 }
             }
-            () = shared.news.notified() => send_calls(shared, &mut write).await,
+            () = shared.news.notified() => send_news(shared, &mut write).await,
         };
         if let Err(error) = sent {
             return error;
         }
     }
+}
+
+async fn send_news(shared: &Shared, write: &mut OwnedWriteHalf) -> Result<(), LinkError> {
+    send_anchor(shared, write).await?;
+    send_calls(shared, write).await?;
+    shared.sent.notify_waiters();
+    Ok(())
+}
+
+async fn send_anchor(shared: &Shared, write: &mut OwnedWriteHalf) -> Result<(), LinkError> {
+    let text = {
+        let anchor = shared.anchor();
+        if anchor.is_sent() { None } else { anchor.text.clone() }
+    };
+    let Some(text) = text else { return Ok(()) };
+    frame::send(write, &ToControl::Anchor(text.clone())).await?;
+    let mut anchor = shared.anchor();
+    // One that came meanwhile has told that there is news, and is sent next.
+    anchor.sent = anchor.text.as_ref() == Some(&text);
+    Ok(())
 }
 
 /// Sends what is recorded. A record leaves the queue once it is written.
@@ -345,7 +403,6 @@ async fn send_calls(shared: &Shared, write: &mut OwnedWriteHalf) -> Result<(), L
             (calls.queue.iter().take(BATCH).cloned().collect::<Vec<_>>(), calls.lost)
         };
         if batch.is_empty() {
-            shared.sent.notify_waiters();
             return Ok(());
         }
         let count = batch.len();

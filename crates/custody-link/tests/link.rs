@@ -44,6 +44,8 @@ fn config(hold: bool) -> NodeConfig {
         log_json: false,
         root_hash: None,
         policy: KeyPolicy { hold, grace_seconds: BTreeMap::from([(KEY.to_owned(), 7)]), ..KeyPolicy::default() },
+        anchor: None,
+        below_anchor: false,
     }
 }
 
@@ -179,6 +181,37 @@ async fn a_link_that_breaks_is_made_again_and_loses_no_report_and_no_record() {
     assert_eq!((calls[0].outcome.as_str(), calls[0].action.as_str()), ("denied", "kms:Decrypt"));
     assert!(link.policies().borrow().as_ref().unwrap().hold, "the newer policy");
     timeout(SOON, link.flush(SOON)).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_newest_anchor_is_told_at_once_and_again_after_a_reconnect_and_waited_for() {
+    let directory = TempDir::new().unwrap();
+    let (link, _commands) = node(directory.path());
+    timeout(SOON, link.flush(SOON)).await.unwrap();
+    link.anchor("1".to_owned()).unwrap();
+    let begun = std::time::Instant::now();
+    link.flush(Duration::from_millis(50)).await;
+    assert!(begun.elapsed() >= Duration::from_millis(50), "it is not there yet");
+
+    let mut listener = Listener::bind(directory.path()).unwrap();
+    let mut control = admit(&mut listener, false).await;
+    assert!(matches!(receive(&mut control).await, ToControl::Anchor(text) if text == "1"));
+    link.anchor("2".to_owned()).unwrap();
+    assert!(matches!(receive(&mut control).await, ToControl::Anchor(text) if text == "2"));
+    timeout(SOON, link.flush(SOON)).await.unwrap();
+
+    let mut connected = link.connected();
+    drop((control, listener));
+    timeout(SOON, connected.wait_for(|connected| !connected)).await.unwrap().unwrap();
+    let mut listener = Listener::bind(directory.path()).unwrap();
+    let mut control = admit(&mut listener, false).await;
+    assert!(matches!(receive(&mut control).await, ToControl::Anchor(text) if text == "2"));
+
+    // It would break the link, and each one made after it.
+    let long = "x".repeat(custody_link::LONGEST);
+    assert!(matches!(link.anchor(long), Err(LinkError::TooLong(_))));
+    link.anchor("3".to_owned()).unwrap();
+    assert!(matches!(receive(&mut control).await, ToControl::Anchor(text) if text == "3"));
 }
 
 #[tokio::test]

@@ -68,6 +68,14 @@ impl ZoneStore {
         self.zone
     }
 
+    /// The newest version of the zone's key, sealed or not; `None` in a cluster that is not encrypted.
+    pub fn key_version(&self) -> Option<u32> {
+        match &self.status {
+            StatusSource::Zone(zone) => Some(zone.current_version()),
+            StatusSource::Plain(_) => None,
+        }
+    }
+
     /// The zone's status now.
     pub fn status(&self) -> ZoneStatus {
         match &self.status {

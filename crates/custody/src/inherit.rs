@@ -44,11 +44,13 @@ pub(crate) struct Hold {
     pub(crate) by_hand: bool,
     /// Its key was revoked, and its owner wants a person to decide that it comes back.
     pub(crate) revoked: bool,
+    /// Its storage is below its anchor: a person has to put it back, or to give up what is missing.
+    pub(crate) rolled_back: bool,
 }
 
 impl Hold {
     pub(crate) fn holds(self) -> bool {
-        self.by_hand || self.revoked
+        self.by_hand || self.revoked || self.rolled_back
     }
 
     /// Follows the control plane from one policy to the next. What was sealed by a command stays so under a policy that
@@ -149,7 +151,7 @@ mod tests {
         let with = |outcome: Option<&str>| Inherited {
             token: Zeroizing::new("a".repeat(TOKEN)),
             config: None,
-            hold: Hold { by_hand: false, revoked: true },
+            hold: Hold { revoked: true, ..Hold::default() },
             outcome: outcome.map(str::to_owned),
         };
         write(number, &with(Some("revoked"))).unwrap();
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_seal_by_command_outlives_a_policy_that_never_spoke_of_one() {
-        let mut hold = Hold { by_hand: true, revoked: false };
+        let mut hold = Hold { by_hand: true, ..Hold::default() };
         hold.follow(false, false);
         assert!(hold.holds());
         hold.follow(false, true);

@@ -9,9 +9,10 @@ use std::{
 };
 
 use async_trait::async_trait;
+use custody_engine::{Anchor, Engine};
 use custody_keyring::{Keyring, Zone, ZoneStatus};
 use custody_kms::Outcome;
-use custody_link::{Command, KeyPolicy, Link, NodeConfig, NodeState, Report, ZoneReport, ZoneState};
+use custody_link::{Command, KeyPolicy, Link, NodeConfig, NodeState, ROLLED_BACK, Report, ZoneReport, ZoneState};
 use custody_node::{Access, ApiKeys, CannotAsk};
 use custody_store::{ClusterId, ZoneId};
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use tokio::sync::mpsc;
 use crate::{
     Failure,
     config::Settings,
+    floor::Floor,
     handover,
     inherit::{self, Inherited},
     logging, node,
@@ -33,6 +35,8 @@ const FLUSH: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(250);
 /// How often the node reports although nothing changed.
 const REPORT: Duration = Duration::from_secs(2);
+/// How often the node looks whether it can tell a higher anchor. What was written since the last may be cut off unnoticed.
+const ANCHOR: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_hours(1);
 
 /// `custody node --link`.
@@ -50,7 +54,7 @@ pub(crate) async fn run(cluster: ClusterId, directory: PathBuf) -> Result<(), Fa
     logging::start(&settings)?;
     let keys = key_args(cluster, &config)?;
     let linked = Linked::new(link, commands, inherited, config);
-    let ended = node::serve_cluster(&settings, &keys, Some(&linked)).await;
+    let ended = node::serve_cluster(&settings, &keys, || linked.floor(), Some(&linked)).await;
     linked.link.flush(FLUSH).await;
     ended
 }
@@ -104,6 +108,10 @@ struct State {
     config: NodeConfig,
     /// The statuses of zones that wait for a person, as they were before they were held.
     held: BTreeMap<ZoneId, ZoneStatus>,
+    /// The anchor that was told last.
+    anchor: Option<Anchor>,
+    /// Whether a later one could not be told, and that was said.
+    untold: bool,
 }
 
 /// What a sealed cluster's stub is to do.
@@ -128,7 +136,7 @@ impl Linked {
         if inherited.config.is_none() {
             inherited.hold.follow(false, config.policy.hold);
         }
-        let state = Mutex::new(State { inherited, config, held: BTreeMap::new() });
+        let state = Mutex::new(State { inherited, config, held: BTreeMap::new(), anchor: None, untold: false });
         Self { link: Arc::new(link), state, commands: tokio::sync::Mutex::new(commands) }
     }
 
@@ -139,6 +147,42 @@ impl Linked {
     /// The hash of root's first password.
     pub(crate) fn root_hash(&self) -> Option<String> {
         self.with(|state| state.config.root_hash.clone())
+    }
+
+    /// Below what the cluster is not opened.
+    fn floor(&self) -> Result<Floor, Failure> {
+        let (text, below) = self.with(|state| (state.config.anchor.clone(), state.config.below_anchor));
+        text.map_or_else(|| Ok(Floor::default()), |text| Floor::parse(&text, below))
+    }
+
+    /// Tells how far the open cluster has come, if it has come any further. The next image of this process is held to it.
+    pub(crate) fn tell_anchor(&self, engine: &Engine) {
+        let now = engine.anchor();
+        if self.with(|state| state.anchor.as_ref() == Some(&now)) {
+            return;
+        }
+        let told = serde_json::to_string(&now)
+            .map_err(Failure::from)
+            .and_then(|text| Ok(self.link.anchor(text.clone()).map(|()| text)?));
+        match told {
+            Ok(text) => self.with(|state| {
+                (state.config.anchor, state.config.below_anchor) = (Some(text), false);
+                (state.anchor, state.untold) = (Some(now), false);
+            }),
+            Err(error) => {
+                if self.with(|state| !std::mem::replace(&mut state.untold, true)) {
+                    tracing::error!(%error, "the anchor can't be told: a rollback of what comes now may go unnoticed");
+                }
+            }
+        }
+    }
+
+    /// Notes that the storage is below the anchor. A person has to decide.
+    pub(crate) fn note_rolled_back(&self) {
+        self.with(|state| {
+            state.inherited.outcome = Some(ROLLED_BACK.to_owned());
+            state.inherited.hold.rolled_back = true;
+        });
     }
 
     /// Whether the cluster is to stay sealed.
@@ -186,11 +230,12 @@ impl Linked {
     }
 
     /// Follows the control plane while the cluster is served; returns when the process is to end.
-    pub(crate) async fn follow(&self, keyring: Option<&Keyring>) {
+    pub(crate) async fn follow(&self, keyring: Option<&Keyring>, engine: &Engine) {
         let mut commands = self.commands.lock().await;
         let mut policies = self.link.policies();
         policies.mark_changed();
         let mut look = tokio::time::interval(LOOK);
+        let mut anchor = tokio::time::interval(ANCHOR);
         let mut told: Option<(Report, Instant)> = None;
         loop {
             tokio::select! {
@@ -214,7 +259,8 @@ impl Linked {
                         }
                     }
                 }
-                _ = look.tick() => self.tell(keyring, &mut told),
+                _ = look.tick() => self.tell(keyring, engine, &mut told),
+                _ = anchor.tick() => self.tell_anchor(engine),
             }
         }
     }
@@ -225,7 +271,12 @@ impl Linked {
     }
 
     fn unseal(&self) {
+        let newest = self.link.newest_config();
         self.with(|state| {
+            // The control plane may let what was rolled back be opened now.
+            if let Some(config) = newest.filter(|_| state.inherited.hold.rolled_back) {
+                (state.config.anchor, state.config.below_anchor) = (config.anchor, config.below_anchor);
+            }
             state.inherited.hold = inherit::Hold::default();
             state.inherited.outcome = None;
         });
@@ -239,8 +290,9 @@ impl Linked {
     }
 
     /// Holds what must wait for a person, and reports if anything changed or it is time.
-    fn tell(&self, keyring: Option<&Keyring>, told: &mut Option<(Report, Instant)>) {
-        let zones = keyring.map(|keyring| self.zones(keyring)).unwrap_or_default();
+    fn tell(&self, keyring: Option<&Keyring>, engine: &Engine, told: &mut Option<(Report, Instant)>) {
+        let mut zones = keyring.map(|keyring| self.zones(keyring)).unwrap_or_default();
+        note_refused(&mut zones, engine);
         let now = report(NodeState::Serving, zones);
         if told.as_ref().is_none_or(|(before, at)| *before != now || at.elapsed() >= REPORT) {
             self.link.report(now.clone());
@@ -300,6 +352,17 @@ impl Linked {
                 _ = again.tick() => self.sealed(reason),
                 () = tokio::time::sleep_until(due), if !held => return Order::Look,
             }
+        }
+    }
+}
+
+/// Notes in which zones something was not opened because it is below the anchor.
+fn note_refused(zones: &mut [ZoneReport], engine: &Engine) {
+    for (zone, below) in engine.below_anchor() {
+        let zone = zone.to_string();
+        let report = zones.iter_mut().find(|report| report.zone == zone && report.outcome.is_none());
+        if let Some(report) = report {
+            (report.outcome, report.reason) = (Some(ROLLED_BACK.to_owned()), Some(below.to_string()));
         }
     }
 }

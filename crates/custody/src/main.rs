@@ -4,6 +4,7 @@ mod audit;
 mod config;
 mod demo;
 mod files;
+mod floor;
 mod handover;
 mod harden;
 mod inherit;
@@ -88,7 +89,7 @@ fn run(command: Command) -> Result<(), Failure> {
             logging::start(&settings)?;
             runtime()?.block_on(serve::run(settings))
         }
-        Command::Node(node::NodeArgs { flags, keys: KeyArgs { cluster_id, link: Some(link), .. } }) => {
+        Command::Node(node::NodeArgs { flags, keys: KeyArgs { cluster_id, link: Some(link), .. }, .. }) => {
             secrets::take(Then::Keep)?;
             if !flags.is_empty() {
                 return Err("with --link the control plane gives every setting: leave the other flags out".into());

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::{
     Failure,
     config::{Flags, Settings},
+    floor::{AnchorArgs, Floor},
     handover, harden,
     linked::{LinkKeys, Linked},
     root_keys::{self, KeyArgs},
@@ -35,15 +36,22 @@ pub(crate) struct NodeArgs {
     pub(crate) flags: Flags,
     #[command(flatten)]
     pub(crate) keys: KeyArgs,
+    #[command(flatten)]
+    pub(crate) anchor: AnchorArgs,
 }
 
 /// Serves until Ctrl-C, SIGTERM, or the cluster's data is taken over by another process.
 pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failure> {
-    serve_cluster(&settings, &args.keys, None).await
+    serve_cluster(&settings, &args.keys, || args.anchor.floor(), None).await
 }
 
 /// The same, under a control plane or not.
-pub(crate) async fn serve_cluster(settings: &Settings, keys: &KeyArgs, linked: Option<&Linked>) -> Result<(), Failure> {
+pub(crate) async fn serve_cluster(
+    settings: &Settings,
+    keys: &KeyArgs,
+    floor: impl Fn() -> Result<Floor, Failure>,
+    linked: Option<&Linked>,
+) -> Result<(), Failure> {
     if !keys.unencrypted {
         harden::harden(settings.allow_swap)?;
     }
@@ -62,7 +70,7 @@ pub(crate) async fn serve_cluster(settings: &Settings, keys: &KeyArgs, linked: O
             return sealed::serve(settings, keys, listener, reason, connections, Some(linked)).await;
         }
     }
-    let cluster = match open(settings, keys, linked).await {
+    let cluster = match open(settings, keys, floor, linked).await {
         Ok(cluster) => cluster,
         Err(error) => return Err(not_opened(error, linked, &listener).await),
     };
@@ -82,11 +90,15 @@ pub(crate) async fn serve_cluster(settings: &Settings, keys: &KeyArgs, linked: O
             }
             let reason = status.to_string();
             let Some(linked) = linked else { return Err(handover::become_sealed(&listener, &reason)) };
+            linked.tell_anchor(&cluster.engine);
             linked.note(status.outcome());
             Err(linked.become_sealed(&listener, &reason).await)
         }
         End::Stopped(result) => {
             cluster.engine.close().await;
+            if let Some(linked) = linked {
+                linked.tell_anchor(&cluster.engine);
+            }
             result
         }
     }
@@ -98,7 +110,14 @@ async fn not_opened(error: Failure, linked: Option<&Linked>, listener: &TcpListe
         Some(EngineError::Sealed(status)) => Some(status.outcome()),
         _ => None,
     };
+    let rolled_back = matches!(error.downcast_ref(), Some(EngineError::BelowAnchor(_)));
     match linked {
+        // Starting anew would come to the same, and nothing is to happen to what is left.
+        Some(linked) if rolled_back => {
+            linked.note_rolled_back();
+            linked.become_sealed(listener, &error.to_string()).await
+        }
+        None if rolled_back => error,
         // Under a control plane a cluster whose key is not there waits for it from the first start on.
         Some(linked) if sealed.is_some() || handover::is_handed_over() => {
             linked.note(sealed.flatten());
@@ -138,7 +157,7 @@ async fn serve(cluster: &Cluster, options: NodeOptions, listener: &TcpListener, 
         let Some(linked) = linked else { return stop_signal().await };
         tokio::select! {
             () = stop_signal() => {}
-            () = linked.follow(cluster.keyring.as_deref()) => {}
+            () = linked.follow(cluster.keyring.as_deref(), &cluster.engine) => {}
         }
     };
     tokio::select! {
@@ -154,11 +173,17 @@ async fn serve(cluster: &Cluster, options: NodeOptions, listener: &TcpListener, 
 }
 
 /// Opens the cluster, or makes it where the storage holds nothing under its id. On failure nothing new is left behind.
-async fn open(settings: &Settings, args: &KeyArgs, linked: Option<&Linked>) -> Result<Cluster, Failure> {
+async fn open(
+    settings: &Settings,
+    args: &KeyArgs,
+    floor: impl Fn() -> Result<Floor, Failure>,
+    linked: Option<&Linked>,
+) -> Result<Cluster, Failure> {
+    let floor = floor()?;
     let fresh = is_empty(settings, args).await?;
     let Some(root_key) = args.root_key()? else {
         let zones: Arc<dyn Zones> = Arc::new(PlainZones::new(store(settings, args)?));
-        return start(settings, zones, None, fresh, linked).await;
+        return start(settings, zones, None, fresh, floor, linked).await;
     };
     let kms = root_keys::providers(settings, args, linked.map(|linked| &linked.link)).await?;
     if fresh {
@@ -168,7 +193,7 @@ async fn open(settings: &Settings, args: &KeyArgs, linked: Option<&Linked>) -> R
     let store = store(settings, args)?;
     let keyring = root_keys::keyring(settings, args, root_key, kms, Arc::clone(&store))?;
     let zones = SealedZones::new(store, Arc::clone(&keyring), args.cluster_id.clone());
-    start(settings, Arc::new(zones), Some(keyring), fresh, linked).await
+    start(settings, Arc::new(zones), Some(keyring), fresh, floor, linked).await
 }
 
 async fn start(
@@ -176,9 +201,14 @@ async fn start(
     zones: Arc<dyn Zones>,
     keyring: Option<Arc<Keyring>>,
     fresh: bool,
+    Floor { anchor, below }: Floor,
     linked: Option<&Linked>,
 ) -> Result<Cluster, Failure> {
-    let engine = if fresh { Engine::create(zones).await? } else { Engine::open(zones).await? };
+    let engine = if fresh {
+        Engine::create_above(zones, &anchor, below).await?
+    } else {
+        Engine::open_above(zones, &anchor, below).await?
+    };
     // Who runs a control plane has its API keys to come in with.
     let needs_password = linked.is_none() && engine.list_users().is_empty() && settings.root_password()?.is_none();
     let made_password = if needs_password { Some(make_password(&settings.data_dir)?) } else { None };

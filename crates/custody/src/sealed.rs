@@ -55,7 +55,12 @@ async fn wait_for_key(
     tell: &watch::Sender<String>,
     linked: Option<&Linked>,
 ) -> Result<Order, Failure> {
-    let root_key = args.root_key()?.ok_or("an unencrypted cluster can't be sealed")?;
+    let Some(root_key) = args.root_key()? else {
+        // It has no key to come back; it waits for a person because its storage was rolled back.
+        let linked = linked.ok_or("an unencrypted cluster can't be sealed")?;
+        let reason = tell.borrow().clone();
+        return Ok(linked.order(Instant::now() + settings.key_check_interval, &reason).await);
+    };
     let kms = root_keys::providers(settings, args, linked.map(|linked| &linked.link)).await?;
     loop {
         let due = Instant::now() + settings.key_check_interval;

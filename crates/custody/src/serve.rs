@@ -156,10 +156,14 @@ fn node_settings(settings: &Settings, address: SocketAddr) -> Result<NodeSetting
     })
 }
 
-/// A local directory as it is named from anywhere; URLs as they are.
+/// A local directory as it is named from anywhere.
 fn absolute_storage(url: &str) -> Result<String, Failure> {
     match url.strip_prefix("file://") {
-        None if url.contains("://") => Ok(url.to_owned()),
+        None if url.contains("://") => Err(format!(
+            "storage {url}: under `custody serve` clusters are stored in a directory so far: a node gets no credentials of ours, and \
+             would need some for a bucket (`custody node` by itself takes s3://)"
+        )
+        .into()),
         path => Ok(std::path::absolute(path.unwrap_or(url))?.display().to_string()),
     }
 }

@@ -1,8 +1,12 @@
 //! `custody node --link`: the real program under a small control plane of the test's own.
 
+#[path = "link/anchor.rs"]
+mod anchor;
+
 use std::{
     collections::BTreeMap,
     error::Error,
+    fs::File,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
@@ -30,40 +34,49 @@ struct World {
     address: SocketAddr,
     key: String,
     policy: KeyPolicy,
+    /// Whether the cluster is stored in plain text.
+    plain: bool,
     listener: Option<Listener>,
     connection: Option<Connection>,
     child: Child,
     report: Option<Report>,
     calls: Vec<CallRecord>,
     digests: Vec<String>,
+    /// What the holder of an API key that was not asked for before may do.
+    access: Access,
+    /// The anchor that was told last, and the one that a node is started on.
+    anchor: Option<String>,
+    below_anchor: bool,
 }
 
 impl World {
     async fn new(policy: impl FnOnce(&str) -> KeyPolicy) -> Result<Self, Failure> {
+        Self::make(policy, false).await
+    }
+
+    async fn make(policy: impl FnOnce(&str) -> KeyPolicy, plain: bool) -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
         let key = kms(directory.path(), &["create-key"])?.trim().to_owned();
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let place = directory.path().join("link");
         let listener = Listener::bind(&place)?;
-        let mut command = Command::new(PROGRAM);
-        command.arg("node").arg("--link").arg(&place).args(["--cluster-id", CLUSTER]);
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).current_dir(directory.path());
-        let mut child = command.spawn()?;
-        let mut stdin = child.stdin.take().ok_or("no pipe")?;
-        writeln!(stdin, "{TOKEN}")?;
-        drop(stdin);
+        let child = spawn(directory.path())?;
         let policy = policy(&key);
         let mut world = Self {
             directory,
             address,
             key,
             policy,
+            plain,
             listener: Some(listener),
             connection: None,
             child,
             report: None,
             calls: Vec::new(),
             digests: Vec::new(),
+            access: Access::Read,
+            anchor: None,
+            below_anchor: false,
         };
         world.accept().await?;
         Ok(world)
@@ -71,9 +84,10 @@ impl World {
 
     fn config(&self) -> NodeConfig {
         let data = self.directory.path().to_owned();
+        let key = KeyRef { provider: "local".into(), arn: self.key.clone(), role: None, external_id: None };
         NodeConfig {
             cluster: CLUSTER.to_owned(),
-            key: Some(KeyRef { provider: "local".into(), arn: self.key.clone(), role: None, external_id: None }),
+            key: Some(key).filter(|_| !self.plain),
             storage: data.join("storage").display().to_string(),
             listen: self.address,
             kms_file: Some(data.join("local-kms.json")),
@@ -87,6 +101,8 @@ impl World {
             log_json: false,
             root_hash: None,
             policy: self.policy.clone(),
+            anchor: self.anchor.clone(),
+            below_anchor: self.below_anchor,
         }
     }
 
@@ -117,8 +133,9 @@ impl World {
             Err(_) => {}
             Ok(Ok(Some(ToControl::Report(report)))) => self.report = Some(report),
             Ok(Ok(Some(ToControl::Calls(calls)))) => self.calls.extend(calls),
+            Ok(Ok(Some(ToControl::Anchor(anchor)))) => self.anchor = Some(anchor),
             Ok(Ok(Some(ToControl::AskAccess { id, digest }))) => {
-                let level = if self.digests.is_empty() { Access::Read } else { Access::None };
+                let level = if self.digests.is_empty() { self.access } else { Access::None };
                 self.digests.push(digest);
                 connection.outgoing.send(&ToNode::Access { id, level }).await?;
             }
@@ -135,7 +152,8 @@ impl World {
     async fn serving(&mut self) -> Result<(), Failure> {
         self.report = None;
         self.until("serving", |world| {
-            world.report.as_ref().is_some_and(|report| report.state == NodeState::Serving && !report.zones.is_empty())
+            let serves = |report: &Report| report.state == NodeState::Serving && report.zones.is_empty() == world.plain;
+            world.report.as_ref().is_some_and(serves)
         })
         .await?;
         assert_eq!(get(self.address, "/readyz")?.0, 200);
@@ -176,6 +194,17 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// A node that connects to whoever listens in the directory.
+fn spawn(directory: &Path) -> Result<Child, Failure> {
+    let mut command = Command::new(PROGRAM);
+    command.arg("node").arg("--link").arg(directory.join("link")).args(["--cluster-id", CLUSTER]);
+    let log = File::options().create(true).append(true).open(directory.join("node.log"))?;
+    command.stdin(Stdio::piped()).stdout(log.try_clone()?).stderr(log).current_dir(directory);
+    let mut child = command.spawn()?;
+    writeln!(child.stdin.take().ok_or("no pipe")?, "{TOKEN}")?;
+    Ok(child)
 }
 
 impl Drop for World {

@@ -70,6 +70,8 @@ pub(crate) struct Row {
     pub(crate) status: Option<ClusterStatus>,
     pub(crate) status_reason: Option<String>,
     pub(crate) dark_zones: String,
+    pub(crate) anchor: Option<String>,
+    pub(crate) below_anchor: bool,
     pub(crate) created_at: i64,
 }
 
@@ -94,6 +96,8 @@ struct Stored {
     status: Option<String>,
     status_reason: Option<String>,
     dark_zones: String,
+    anchor: Option<String>,
+    below_anchor: i64,
     created_at: i64,
 }
 
@@ -119,6 +123,8 @@ impl Stored {
             drop_at: self.drop_at,
             status_reason: self.status_reason,
             dark_zones: self.dark_zones,
+            anchor: self.anchor,
+            below_anchor: self.below_anchor != 0,
             created_at: self.created_at,
         })
     }
@@ -130,7 +136,8 @@ pub(crate) async fn find(db: &Db, id: &str) -> Result<Option<Row>, Refused> {
         Stored,
         r#"SELECT clusters.id, clusters.project_id, clusters.name, clusters.region_id, cu_type, cu_size, key_id,
                   keys.arn AS "key_arn?", phase, port, token, root_hash, held, waits, deletion_protection, drop_at,
-                  clusters.status, status_reason, dark_zones, clusters.created_at
+                  clusters.status, status_reason, dark_zones, anchor, below_anchor,
+                  clusters.created_at
            FROM clusters LEFT JOIN keys ON keys.id = key_id WHERE clusters.id = ?"#,
         id
     );
@@ -148,7 +155,8 @@ pub(crate) async fn all(db: &Db) -> Result<Vec<Row>, Refused> {
         Stored,
         r#"SELECT clusters.id, clusters.project_id, clusters.name, clusters.region_id, cu_type, cu_size, key_id,
                   keys.arn AS "key_arn?", phase, port, token, root_hash, held, waits, deletion_protection, drop_at,
-                  clusters.status, status_reason, dark_zones, clusters.created_at
+                  clusters.status, status_reason, dark_zones, anchor, below_anchor,
+                  clusters.created_at
            FROM clusters LEFT JOIN keys ON keys.id = key_id ORDER BY clusters.created_at, clusters.id"#
     );
     found.fetch_all(db.pool()).await?.into_iter().map(Stored::row).collect()

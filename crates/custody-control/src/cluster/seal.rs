@@ -43,6 +43,24 @@ impl Control {
         self.cluster(caller, id).await
     }
 
+    /// Opens a cluster although its storage was rolled back below its anchor: what is missing is lost, and from then on the
+    /// anchor is what is there. It takes whoever manages clusters, and stands in the activity log (rule 6).
+    pub async fn open_below_anchor(&self, caller: &Caller, id: &str) -> Result<Cluster, Refused> {
+        let row = self.cluster_for(caller, id, Privilege::ManageClusters).await?;
+        if !self.nodes.live(id).is_rolled_back() {
+            return Err(Refused::conflict(
+                "the cluster's node does not say that its storage was rolled back: nothing to override",
+            ));
+        }
+        let mut change = self.db.change().await?;
+        sqlx::query!("UPDATE clusters SET below_anchor = 1 WHERE id = ?", id).execute(&mut *change).await?;
+        append(&mut change, Deed::by(caller, &row.project_id, "cluster.openBelowAnchor", id)).await?;
+        change.commit().await?;
+        // Its next process is told.
+        self.nodes.kill(id);
+        self.cluster(caller, id).await
+    }
+
     async fn sealable(&self, caller: &Caller, id: &str) -> Result<Row, Refused> {
         let row = self.cluster_for(caller, id, Privilege::Seal).await?;
         if row.key_id.is_none() {

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use custody_link::{NodeState, ZoneReport, ZoneState};
+use custody_link::{NodeState, ROLLED_BACK, ZoneReport, ZoneState};
 use serde::Serialize;
 
 use super::{Phase, Row};
@@ -191,7 +191,11 @@ fn not_connected(row: &Row, live: &Live) -> (ClusterStatus, Option<String>) {
 fn darkened(zones: &[ZoneReport]) -> Option<String> {
     let told = troubled(zones).map(|zone| {
         let reason = zone.reason.as_deref().unwrap_or("no reason is known");
-        let state = if zone.status == ZoneState::Sealed { "is sealed" } else { "is served on grace" };
+        let state = match zone.status {
+            ZoneState::Sealed => "is sealed",
+            ZoneState::Grace => "is served on grace",
+            ZoneState::Available => "is not whole",
+        };
         format!("zone {} under {} {state}: {reason}", zone.zone, zone.key_arn)
     });
     let told: Vec<String> = told.collect();
@@ -199,7 +203,8 @@ fn darkened(zones: &[ZoneReport]) -> Option<String> {
 }
 
 fn troubled(zones: &[ZoneReport]) -> impl Iterator<Item = &ZoneReport> {
-    zones.iter().filter(|zone| zone.status != ZoneState::Available)
+    let rolled_back = |zone: &ZoneReport| zone.outcome.as_deref() == Some(ROLLED_BACK);
+    zones.iter().filter(move |zone| zone.status != ZoneState::Available || rolled_back(zone))
 }
 
 /// The ids of the zones that are dark: what an alert is raised for when it changes. Reasons change their words too often.

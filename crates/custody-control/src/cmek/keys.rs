@@ -40,6 +40,8 @@ pub struct NewKey {
     pub role_arn: Option<String>,
     /// What people call it; its id if they don't.
     pub name: Option<String>,
+    /// What it may protect: everything, unless its owner says otherwise. One that may protect no cluster is a tenant's.
+    pub allow: Option<Allow>,
 }
 
 /// What has been typed into the dialog so far.
@@ -146,11 +148,32 @@ pub struct Key {
     pub(crate) project_id: String,
 }
 
+/// What goes with a proven key.
+struct Typing<'a> {
+    region: Region,
+    /// The alias that it was named by.
+    alias: Option<&'a AliasArn>,
+    label: Option<String>,
+    allow: Allow,
+}
+
 /// A key that is named as it should be; whether it works is another question.
 struct Named {
     region: Region,
     key: KeyName,
     role: Option<RoleArn>,
+}
+
+impl Allow {
+    /// Everything in the project.
+    fn everything() -> Self {
+        Self { clusters: vec!["*".to_owned()], databases: vec!["*".to_owned()] }
+    }
+
+    /// Whether a key that may protect this counts among a project's keys: tenants' keys, for databases alone, don't (rule 40).
+    fn counts(&self) -> bool {
+        !self.clusters.is_empty()
+    }
 }
 
 impl Control {
@@ -214,10 +237,12 @@ impl Control {
         let label = new.name.as_deref().map(|text| name("a key's name", text)).transpose()?;
         let wanted = self.wanted(&project, new)?;
         let region = Region::parse(&clean(&new.region_id))?;
+        let allow = new.allow.clone().unwrap_or_else(Allow::everything);
+        self.check_allow(&project.project_id, &allow).await?;
         // Before KMS is asked at all; and once more when it is stored.
         if let Wanted::Key(key) = &wanted {
             let mut look = self.db.change().await?;
-            self.room(&mut look, &project, key.key_arn()).await?;
+            self.room(&mut look, &project, key.key_arn(), &allow).await?;
             look.rollback().await?;
         }
         match self.prove(&project, &wanted, &|_| {}).await? {
@@ -226,7 +251,8 @@ impl Control {
                     Wanted::Alias(alias) => Some(alias.alias()),
                     Wanted::Key(_) => None,
                 };
-                self.store(caller, &project, region, &key, alias, label).await
+                let typed = Typing { region, alias, label, allow };
+                self.store(caller, &project, &key, typed).await
             }
             (found, _) => Err(Refused::invalid(format!("the key was not added: {}", failures(&found)))),
         }
@@ -280,6 +306,11 @@ impl Control {
             said.push("allow".to_owned());
         }
         let mut change = self.db.change().await?;
+        let was = sqlx::query_scalar!("SELECT allow_clusters FROM keys WHERE id = ?", id);
+        let was_tenants = was.fetch_optional(&mut *change).await?.is_some_and(|allowed| allowed == "[]");
+        if was_tenants && wanted.allow.as_ref().is_some_and(Allow::counts) {
+            self.one_more(&mut change, project).await?;
+        }
         // What is not given stays as it is now, whoever else changes it at this moment.
         let changed = sqlx::query!(
             "UPDATE keys SET name = ifnull(?, name), grace_seconds = ifnull(?, grace_seconds),
@@ -430,7 +461,7 @@ impl Control {
 
     /// Refuses a key that the project has already, and one too many; and any, should the project have lost its plan or be
     /// gone: proving a key may have taken a minute.
-    async fn room(&self, change: &mut Change, project: &Project, key: &KeyArn) -> Result<(), Refused> {
+    async fn room(&self, change: &mut Change, project: &Project, key: &KeyArn, allow: &Allow) -> Result<(), Refused> {
         let arn = key.as_str();
         let plan = sqlx::query_scalar!("SELECT plan FROM projects WHERE id = ?", project.project_id);
         let plan = plan.fetch_optional(&mut **change).await?;
@@ -445,27 +476,34 @@ impl Control {
         if local.fetch_one(&mut **change).await? > 0 {
             return Err(Refused::conflict("another project has this development key: make one for this project"));
         }
-        let count = sqlx::query_scalar!("SELECT count(*) FROM keys WHERE project_id = ?", project.project_id);
+        if allow.counts() { self.one_more(change, &project.project_id).await } else { Ok(()) }
+    }
+
+    /// Refuses one key too many.
+    async fn one_more(&self, change: &mut Change, project: &str) -> Result<(), Refused> {
+        let count =
+            sqlx::query_scalar!("SELECT count(*) FROM keys WHERE project_id = ? AND allow_clusters <> '[]'", project);
         let (count, limit) = (count.fetch_one(&mut **change).await?, self.options.key_limit);
-        if count >= limit {
-            return Err(Refused::conflict(format!(
-                "the project has {count} keys, and a project may have {limit}: delete one that nothing uses"
-            )));
+        if count < limit {
+            return Ok(());
         }
-        Ok(())
+        Err(Refused::conflict(format!(
+            "the project has {count} keys, and a project may have {limit}: delete one that nothing uses. Tenants' keys, which \
+             may protect databases alone (\"allow\": {{\"clusters\": [], \"databases\": [\"*\"]}}), don't count"
+        )))
     }
 
     async fn store(
         &self,
         caller: &Caller,
         project: &Project,
-        region: Region,
         key: &RootKeyRef,
-        alias: Option<&AliasArn>,
-        label: Option<String>,
+        typed: Typing<'_>,
     ) -> Result<String, Refused> {
+        let Typing { region, alias, label, allow } = typed;
         let mut change = self.db.change().await?;
-        self.room(&mut change, project, key.key_arn()).await?;
+        self.room(&mut change, project, key.key_arn(), &allow).await?;
+        let (clusters, databases) = (json(&allow.clusters)?, json(&allow.databases)?);
         let (id, now) = (random::id("cmek")?, now());
         let label = label.unwrap_or_else(|| key.key_arn().id().to_owned());
         let (provider, arn, region) = (key.provider().as_str(), key.key_arn().as_str(), region.id());
@@ -476,8 +514,9 @@ impl Control {
         let grace = i64::try_from(self.options.default_grace.as_secs()).unwrap_or(LONGEST_GRACE);
         sqlx::query!(
             "INSERT INTO keys (id, project_id, name, provider, arn, alias, region_id, role_arn, status, checked_at,
-                               last_success_at, next_check_at, next_strangers_at, grace_seconds, created_at)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                               last_success_at, next_check_at, next_strangers_at, grace_seconds, allow_clusters,
+                               allow_databases, created_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             id,
             project.project_id,
             label,
@@ -492,6 +531,8 @@ impl Control {
             next,
             strangers,
             grace,
+            clusters,
+            databases,
             now
         )
         .execute(&mut *change)

@@ -48,6 +48,8 @@ impl Nodes {
             log_json: settings.log_json,
             root_hash: row.root_hash.clone(),
             policy: policy(row, &keys),
+            anchor: row.anchor.clone(),
+            below_anchor: row.below_anchor,
         })
     }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use custody_link::{NodeState, Report};
+use custody_link::{NodeState, ROLLED_BACK, Report};
 
 /// How long a process may be without a link before that is taken for what it is.
 const BETWEEN: Duration = Duration::from_secs(10);
@@ -43,6 +43,14 @@ impl Live {
     /// Why the last process ended.
     pub(crate) fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
+    }
+
+    /// Whether it says that its storage, or a part of it, is below the cluster's anchor.
+    pub(crate) fn is_rolled_back(&self) -> bool {
+        let Some(report) = &self.report else { return false };
+        let is = |outcome: &Option<String>| outcome.as_deref() == Some(ROLLED_BACK);
+        let whole = matches!(&report.state, NodeState::Sealed { outcome, .. } if is(outcome));
+        whole || report.zones.iter().any(|zone| is(&zone.outcome))
     }
 
     /// Whether there is a process.

@@ -39,6 +39,15 @@ impl Nodes {
         Ok(())
     }
 
+    /// Keeps how far a cluster has come. That it opened below its anchor is over with that: the new one counts.
+    pub(super) async fn keep_anchor(&self, cluster: &str, anchor: &str) {
+        let kept = sqlx::query!("UPDATE clusters SET anchor = ?, below_anchor = 0 WHERE id = ?", anchor, cluster);
+        if let Err(error) = kept.execute(self.db.pool()).await {
+            // The one before it still holds, and the next comes within a second.
+            tracing::error!(cluster, %error, "how far a cluster has come could not be written down");
+        }
+    }
+
     /// Its key was revoked: where the owner wants a person to open the cluster again, it waits from now on.
     async fn note_revocation(&self, row: &Row) -> Result<(), Refused> {
         let manual = Recovery::Manual.as_str();

@@ -89,6 +89,7 @@ impl Nodes {
                     });
                 }
                 ToControl::Calls(calls) => calls.into_iter().for_each(|call| self.ledger.take(call_of(&row.id, call))),
+                ToControl::Anchor(anchor) => self.keep_anchor(&row.id, &anchor).await,
                 ToControl::Hello { .. } => return Err(Refused::conflict("it says twice who it is")),
             }
         }

@@ -30,6 +30,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Control>> {
         .routes(routes!(resume))
         .routes(routes!(seal))
         .routes(routes!(unseal))
+        .routes(routes!(open_below_anchor))
         .routes(routes!(drop_it))
         .routes(routes!(undrop))
 }
@@ -307,6 +308,30 @@ async fn unseal(
     Ids(cluster): Ids<String>,
 ) -> Result<Json<Data<Cluster>>, Refused> {
     Ok(data(control.unseal_cluster(&caller, &cluster).await?))
+}
+
+/// Opens a cluster although its storage was rolled back, or lost the newest of what was written: that is lost then.
+#[utoipa::path(
+    post,
+    path = "/v2/clusters/{clusterId}/openBelowAnchor",
+    tag = "clusters",
+    params(("clusterId" = String, Path)),
+    responses(
+        (status = 200, body = Data<Cluster>),
+        (status = 400, body = Error),
+        (status = 401, body = Error),
+        (status = 403, body = Error),
+        (status = 404, body = Error),
+        (status = 409, body = Error),
+    ),
+    security(("apiKey" = []))
+)]
+async fn open_below_anchor(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids(cluster): Ids<String>,
+) -> Result<Json<Data<Cluster>>, Refused> {
+    Ok(data(control.open_below_anchor(&caller, &cluster).await?))
 }
 
 #[derive(Deserialize, IntoParams)]

@@ -104,12 +104,15 @@ struct Given {
     role_arn: Option<String>,
     /// What people call it.
     name: Option<String>,
+    /// What it may protect; everything in the project, if it is left out. A key for databases alone is a tenant's, and does not
+    /// count among a project's keys.
+    allow: Option<Allow>,
 }
 
 impl From<Given> for NewKey {
     fn from(given: Given) -> Self {
-        let Given { provider, region_id, key_arn, role_arn, name } = given;
-        Self { provider, region_id, key_arn, role_arn, name }
+        let Given { provider, region_id, key_arn, role_arn, name, allow } = given;
+        Self { provider, region_id, key_arn, role_arn, name, allow }
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     clock::HybridClock,
     graph::Graph,
     kv::{Kv, Tenure},
+    marks::Mark,
     memory::{Memory, View},
     rows::{Key, StoredRow},
 };
@@ -69,8 +70,9 @@ impl Collection {
         zone: &ZoneStore,
         record: &CollectionRecord,
         clock: Arc<HybridClock>,
+        mark: Arc<Mark>,
     ) -> Result<Arc<Self>, EngineError> {
-        let kv = Kv::open(zone, rows_root(zone, record.id)).await?;
+        let kv = Kv::open(zone, rows_root(zone, record.id), mark).await?;
         let next_row = writer::begin(&kv).await?;
         Self::start(zone, record, clock, kv, next_row)
     }
@@ -80,13 +82,14 @@ impl Collection {
         zone: &ZoneStore,
         record: &CollectionRecord,
         clock: Arc<HybridClock>,
+        mark: Arc<Mark>,
         held: Option<Tenure>,
     ) -> Result<Arc<Self>, EngineError> {
         let rows = rows_root(zone, record.id);
         if !Kv::exists(zone, &rows).await? {
             return Err(EngineError::RowsMissing(record.id));
         }
-        let kv = Kv::open_after(zone, rows, held).await?;
+        let kv = Kv::open_after(zone, rows, mark, held).await?;
         let next_row = writer::next_row(&kv, record.id).await?;
         let collection = Self::start(zone, record, clock, kv, next_row)?;
         if record.loaded {
@@ -308,7 +311,7 @@ impl Drop for Collection {
 }
 
 /// Where a collection's durable map is.
-fn rows_root(zone: &ZoneStore, id: i64) -> Path {
+pub(crate) fn rows_root(zone: &ZoneStore, id: i64) -> Path {
     root(zone, id).join("rows")
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use custody_store::{ZoneId, ZoneStatus, ZoneStore, Zones};
 
-use crate::{DatabaseInfo, EngineError, catalog::DatabaseEntry, clock::HybridClock, kv::Tenure};
+use crate::{DatabaseInfo, EngineError, catalog::DatabaseEntry, clock::HybridClock, kv::Tenure, marks::Marks};
 pub(crate) use open::OpenDatabase;
 
 /// A zone that could not be opened is tried again at most this often, so that requests do not become KMS calls.
@@ -21,6 +21,7 @@ pub(crate) struct Database {
     pub(crate) entry: DatabaseEntry,
     zones: Arc<dyn Zones>,
     clock: Arc<HybridClock>,
+    marks: Arc<Marks>,
     state: tokio::sync::Mutex<State>,
     /// The same as in the state, for readers that can't wait.
     seen: std::sync::Mutex<Option<Arc<OpenDatabase>>>,
@@ -37,11 +38,17 @@ struct State {
 }
 
 impl Database {
-    pub(crate) fn new(entry: DatabaseEntry, zones: Arc<dyn Zones>, clock: Arc<HybridClock>) -> Arc<Self> {
+    pub(crate) fn new(
+        entry: DatabaseEntry,
+        zones: Arc<dyn Zones>,
+        clock: Arc<HybridClock>,
+        marks: Arc<Marks>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             entry,
             zones,
             clock,
+            marks,
             state: tokio::sync::Mutex::default(),
             seen: std::sync::Mutex::default(),
             watcher: std::sync::Mutex::default(),
@@ -82,6 +89,7 @@ impl Database {
             Some(zone) => zone.clone(),
             None => {
                 let zone = self.zones.open(self.zone(), self.entry.key.as_deref()).await.map_err(EngineError::from)?;
+                self.marks.take_zone(&zone)?;
                 self.watch(&zone);
                 state.zone.insert(zone).clone()
             }
@@ -95,7 +103,8 @@ impl Database {
             return Ok(Arc::clone(open));
         }
         self.set_open(state, None);
-        let open = Arc::new(OpenDatabase::open(zone, Arc::clone(&self.clock), state.held).await?);
+        let open =
+            Arc::new(OpenDatabase::open(zone, Arc::clone(&self.clock), Arc::clone(&self.marks), state.held).await?);
         self.set_open(state, Some(Arc::clone(&open)));
         Ok(open)
     }

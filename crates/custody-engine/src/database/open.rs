@@ -16,6 +16,7 @@ use crate::{
     clock::HybridClock,
     collection::{self, Collection},
     kv::{Kv, Tenure},
+    marks::Marks,
     rows,
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct OpenDatabase {
     /// Held over every change of the catalog.
     pub(super) changing: tokio::sync::Mutex<()>,
     pub(super) clock: Arc<HybridClock>,
+    marks: Arc<Marks>,
 }
 
 impl OpenDatabase {
@@ -43,23 +45,25 @@ impl OpenDatabase {
         zone: ZoneStore,
         record: DatabaseRecord,
         clock: Arc<HybridClock>,
+        marks: Arc<Marks>,
     ) -> Result<Self, EngineError> {
-        let kv = Kv::open(&zone, zone.root().join("catalog")).await?;
+        let kv = Kv::open(&zone, zone.root().join("catalog"), marks.catalog(zone.zone())).await?;
         kv.put(DATABASE, &rows::encode(&record, "database record")?).await?;
-        Ok(Self::new(zone, kv, record, BTreeMap::new(), clock))
+        Ok(Self::new(zone, kv, record, BTreeMap::new(), clock, marks))
     }
 
     /// Opens the catalog of a database, and clears away what dropped collections left. `held` is this process's last tenure.
     pub(crate) async fn open(
         zone: ZoneStore,
         clock: Arc<HybridClock>,
+        marks: Arc<Marks>,
         held: Option<Tenure>,
     ) -> Result<Self, EngineError> {
         let catalog = zone.root().join("catalog");
         if !Kv::exists(&zone, &catalog).await? {
             return Err(EngineError::CatalogMissing(zone.zone()));
         }
-        let kv = Kv::open_after(&zone, catalog, held).await?;
+        let kv = Kv::open_after(&zone, catalog, marks.catalog(zone.zone()), held).await?;
         let record = kv.get(DATABASE).await?.ok_or_else(|| EngineError::CatalogMissing(zone.zone()))?;
         let record = rows::decode_record(&record, "database record")?;
         let mut records = BTreeMap::new();
@@ -69,8 +73,11 @@ impl OpenDatabase {
             Ok(())
         })
         .await?;
-        let database = Self::new(zone, kv, record, records, clock);
+        // What is not in the catalog was dropped: the catalog is held to its own anchor.
+        marks.keep_collections(zone.zone(), |id| records.contains_key(&id));
+        let database = Self::new(zone, kv, record, records, clock, marks);
         database.clear_leftovers().await?;
+        database.take_as_it_is().await;
         Ok(database)
     }
 
@@ -80,6 +87,7 @@ impl OpenDatabase {
         record: DatabaseRecord,
         records: BTreeMap<i64, Arc<CollectionRecord>>,
         clock: Arc<HybridClock>,
+        marks: Arc<Marks>,
     ) -> Self {
         Self {
             zone,
@@ -89,6 +97,7 @@ impl OpenDatabase {
             slots: std::sync::Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             clock,
+            marks,
         }
     }
 
@@ -139,9 +148,11 @@ impl OpenDatabase {
     /// deleted. What a crash leaves in between is cleared away at the next open. The caller holds `changing`.
     pub(super) async fn begin(&self, record: CollectionRecord) -> Result<(), EngineError> {
         let id = record.id;
-        let collection = match Collection::create(&self.zone, &record, Arc::clone(&self.clock)).await {
+        let mark = self.marks.collection(self.zone.zone(), id);
+        let collection = match Collection::create(&self.zone, &record, Arc::clone(&self.clock), mark).await {
             Ok(collection) => collection,
             Err(error) => {
+                self.marks.forget_collection(self.zone.zone(), id);
                 if let Err(error) = self.remove_objects(id).await {
                     tracing::warn!(collection = id, %error, "what was begun is cleared away at the next start");
                 }
@@ -175,6 +186,7 @@ impl OpenDatabase {
     pub(super) async fn forget(&self, id: i64) -> Result<(), EngineError> {
         self.kv.remove(&key(id)).await?;
         self.records.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.marks.forget_collection(self.zone.zone(), id);
         let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         if let Some(slot) = slot
             && let Some(collection) = slot.lock().await.take()
@@ -218,6 +230,17 @@ impl OpenDatabase {
         Ok(())
     }
 
+    /// Where the cluster was let open below its anchor: looks at once at every collection that the anchor names, so that all
+    /// that is missing is told now, and the anchor is good for the next start.
+    async fn take_as_it_is(&self) {
+        for (id, mark) in self.marks.pardoned(self.zone.zone()) {
+            let rows = collection::rows_root(&self.zone, id);
+            if let Err(error) = Kv::settle(&self.zone, &rows, &mark).await {
+                tracing::warn!(collection = id, %error, "what the storage has of a collection can't be told");
+            }
+        }
+    }
+
     /// The open collection of a record, opened if it isn't.
     pub(crate) async fn collection(&self, record: &CollectionRecord) -> Result<Arc<Collection>, EngineError> {
         let slot = Arc::clone(self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(record.id).or_default());
@@ -233,7 +256,8 @@ impl OpenDatabase {
         // The record as it is now: the caller's may be older than the wait for the slot.
         let record = self.records.read().unwrap_or_else(PoisonError::into_inner).get(&record.id).cloned();
         let record = record.ok_or_else(|| EngineError::CollectionNotFound(String::new()))?;
-        let opened = Collection::open(&self.zone, &record, Arc::clone(&self.clock), held).await?;
+        let mark = self.marks.collection(self.zone.zone(), record.id);
+        let opened = Collection::open(&self.zone, &record, Arc::clone(&self.clock), mark, held).await?;
         Ok(Arc::clone(slot.insert(opened)))
     }
 

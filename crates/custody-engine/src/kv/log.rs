@@ -1,4 +1,4 @@
-//! Whether a map's log has all its objects.
+//! Whether a map's log has all its objects, and how far the map has come.
 //!
 //! SlateDB looks for the end of a log object by object, and takes the first that is missing for the end. Where one in the
 //! middle was deleted, it would open a state without all that follows, and say nothing.
@@ -10,8 +10,11 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, path::Path};
 use slatedb::admin::Admin;
 
-use super::{Tenure, storage_error};
-use crate::EngineError;
+use super::{
+    Tenure, storage_error,
+    watched::{log_number, log_of},
+};
+use crate::{EngineError, MapAnchor};
 
 /// Looks at a log before it is called incomplete: another process that still has the map open may remove what it no
 /// longer needs between the look at the manifest and the look at the log.
@@ -20,9 +23,14 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// How long looking may take. SlateDB's own reader of manifests tries a store that does not answer again without end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Refuses a map whose log has a hole. The end of a log can't be known here: what is cut off there goes unnoticed.
-pub(super) async fn require_whole(zone: &ZoneStore, path: &Path) -> Result<(), EngineError> {
-    within(PATIENCE, look(zone, path)).await
+/// How far a map has come, by what lies in the storage; one whose log has a hole is refused. The end of a log can't be known
+/// here: what is cut off there shows only in what comes back, against what is `expected`.
+pub(super) async fn require_whole(
+    zone: &ZoneStore,
+    path: &Path,
+    expected: MapAnchor,
+) -> Result<MapAnchor, EngineError> {
+    within(PATIENCE, look(zone, path, expected)).await
 }
 
 /// Under which opening a stored map is held now; `None` where there is no map.
@@ -44,38 +52,45 @@ async fn within<T>(patience: Duration, look: impl Future<Output = Result<T, Engi
     })
 }
 
-async fn look(zone: &ZoneStore, path: &Path) -> Result<(), EngineError> {
-    let mut missing = None;
-    for look in 0..LOOKS {
-        if look > 0 {
-            tokio::time::sleep(PAUSE).await;
+/// What one look finds.
+struct Found {
+    figures: MapAnchor,
+    /// The oldest object that the log needs and doesn't have, although younger ones are there.
+    missing: Option<Path>,
+}
+
+async fn look(zone: &ZoneStore, path: &Path, expected: MapAnchor) -> Result<MapAnchor, EngineError> {
+    let mut found = look_once(zone, path).await?;
+    for _ in 1..LOOKS {
+        if found.missing.is_none() && found.figures.covers(expected) {
+            break;
         }
-        missing = first_missing(zone, path).await?;
-        if missing.is_none() {
-            return Ok(());
-        }
+        tokio::time::sleep(PAUSE).await;
+        found = look_once(zone, path).await?;
     }
-    match missing {
+    match found.missing {
         Some(object) => Err(EngineError::LogIncomplete(object.to_string())),
-        None => Ok(()),
+        None => Ok(found.figures),
     }
 }
 
-/// The oldest object that the log needs and doesn't have, although younger ones are there.
-async fn first_missing(zone: &ZoneStore, path: &Path) -> Result<Option<Path>, EngineError> {
+async fn look_once(zone: &ZoneStore, path: &Path) -> Result<Found, EngineError> {
     let admin = Admin::builder(path.clone(), zone.objects()).build();
-    let Some(manifest) = admin.read_manifest(None).await.map_err(storage_error)? else { return Ok(None) };
-    let first = manifest.replay_after_wal_id() + 1;
-    let log = path.clone().join("wal");
+    let Some(manifest) = admin.read_manifest(None).await.map_err(storage_error)? else {
+        return Ok(Found { figures: MapAnchor::default(), missing: None });
+    };
+    // What the log had up to here is in sorted files, and may have been collected.
+    let sorted = manifest.replay_after_wal_id();
+    let log = log_of(path);
     let listed: Vec<_> = zone.objects().list(Some(&log)).try_collect().await.map_err(crate::collection::store_error)?;
-    let number = |name: &str| name.strip_suffix(".sst")?.parse::<u64>().ok();
     let there: BTreeSet<u64> = listed
         .iter()
-        .filter_map(|object| number(object.location.filename()?))
-        .filter(|number| *number >= first)
+        .filter_map(|object| log_number(&log, &object.location))
+        .filter(|number| *number > sorted)
         .collect();
-    let gap = (first..).zip(&there).find(|(expected, found)| expected != *found);
-    Ok(gap.map(|(expected, _)| log.join(format!("{expected:020}.sst"))))
+    let gap = (sorted + 1..).zip(&there).find(|(expected, found)| expected != *found);
+    let figures = MapAnchor { manifest: manifest.id(), log: there.last().copied().unwrap_or(sorted) };
+    Ok(Found { figures, missing: gap.map(|(expected, _)| log.join(format!("{expected:020}.sst"))) })
 }
 
 #[cfg(test)]
@@ -89,7 +104,11 @@ mod tests {
     };
 
     use super::*;
-    use crate::kv::Kv;
+    use crate::{Anchor, Below, kv::Kv, marks::Marks};
+
+    fn mark() -> Arc<crate::marks::Mark> {
+        Marks::new(&Anchor::default(), Below::Refuse).catalog(ZoneId::CLUSTER)
+    }
 
     #[tokio::test]
     async fn a_store_that_does_not_answer_is_an_error_in_the_end() {
@@ -98,10 +117,10 @@ mod tests {
         let zones = PlainZones::new(Arc::clone(&store) as _);
         let zone = zones.create(ZoneId::CLUSTER, None).await.unwrap();
         let path = zone.root().join("catalog");
-        Kv::open(&zone, path.clone()).await.unwrap().close().await;
-        require_whole(&zone, &path).await.unwrap();
+        Kv::open(&zone, path.clone(), mark()).await.unwrap().close().await;
+        require_whole(&zone, &path, MapAnchor::default()).await.unwrap();
         store.config_mut(|config| config.wait_get_per_call = Duration::from_secs(3_600));
-        let error = within(Duration::from_millis(20), look(&zone, &path)).await.unwrap_err();
+        let error = within(Duration::from_millis(20), look(&zone, &path, MapAnchor::default())).await.unwrap_err();
         assert!(error.to_string().contains("did not answer"), "{error}");
     }
 
@@ -109,11 +128,11 @@ mod tests {
     async fn whoever_lost_a_map_to_the_storage_does_not_take_it_from_its_new_holder() {
         let zones = PlainZones::new(Arc::new(InMemory::new()));
         let zone = zones.create(ZoneId::CLUSTER, None).await.unwrap();
-        let first = Kv::open(&zone, zone.root().join("catalog")).await.unwrap();
+        let first = Kv::open(&zone, zone.root().join("catalog"), mark()).await.unwrap();
         first.close().await;
         let again = first.reopen(&zone).await.unwrap();
         again.close().await;
-        let other = Kv::open(&zone, zone.root().join("catalog")).await.unwrap();
+        let other = Kv::open(&zone, zone.root().join("catalog"), mark()).await.unwrap();
         for lost in [&first, &again] {
             assert!(matches!(lost.reopen(&zone).await, Err(EngineError::Fenced)));
         }

@@ -5,6 +5,7 @@ use custody_engine::EngineError;
 use object_store::path::Path;
 
 use crate::{
+    anchor::anchor_of,
     common::Failure,
     contents::Contents,
     files::{Objects, Stopped},
@@ -47,6 +48,8 @@ async fn deleted_objects_are_missed_and_never_taken_for_emptiness() -> Result<()
     let stopped = Stopped::make().await?;
     let zone = default_zone(&stopped);
     let whole = stopped.read(&stopped.objects).await?;
+    let anchor = anchor_of(&stopped.objects);
+    assert!(stopped.read_above(&stopped.objects, &anchor).await? == whole, "nothing is missing");
     let cases = [
         (format!("zones/{zone}/collections/0000000000000001/"), "are missing: they were deleted"),
         (format!("zones/{zone}/collections/0000000000000001/rows/"), "are missing: they were deleted"),
@@ -84,6 +87,10 @@ async fn deleted_objects_are_missed_and_never_taken_for_emptiness() -> Result<()
                     rows("many"),
                     rows("late")
                 );
+                if !is_index {
+                    let refused = stopped.read_above(&left, &anchor).await;
+                    assert!(matches!(refused, Err(EngineError::BelowAnchor(_))), "{path} with an anchor");
+                }
                 eprintln!(
                     "{path} goes unnoticed: points {:?}, many {:?}, late {:?}",
                     rows("points"),
@@ -107,6 +114,9 @@ async fn an_older_state_put_back_is_exactly_that_state() -> Result<(), Failure> 
     let zone = default_zone(&stopped);
     let earlier = stopped.read(&stopped.earlier).await?;
     assert_eq!((earlier.rows("points"), earlier.rows("late")), (Some(680), None));
+    let anchor = anchor_of(&stopped.objects);
+    let refused = error(stopped.read_above(&stopped.earlier, &anchor).await, "an older cluster with an anchor");
+    assert!(refused.contains("below its anchor"), "{refused}");
 
     // The end of a log, object by object: each time some batches less, from the newest on.
     let points = log(&stopped.objects, &zone, "0000000000000001");
