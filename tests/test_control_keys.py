@@ -473,6 +473,12 @@ def test_a_validation_can_be_watched_while_a_denial_is_tried_again(make_control,
     assert [latest[check["name"]] for check in found["checks"]] == found["checks"]
     denied = [what for _, kind, what in lines if kind == "check" and not what["ok"]]
     assert any(what["name"] == "describeKey" and "kms:DescribeKey" in what["message"] for what in denied)
+    # Where nothing is wrong, each check is told once and nothing is waited for.
+    lines = list(live(control, set_up.path("/validate"), set_up.body()))
+    told = [what for _, kind, what in lines if kind == "check"]
+    found = lines[-1][2]
+    assert [kind for _, kind, _ in lines] == ["check"] * len(told) + ["validation"] and found["valid"]
+    assert sorted(told, key=str) == sorted(found["checks"], key=str)
     # Nothing was stored, and whoever does not ask for it gets one answer as before.
     assert set_up.keys() == [] and set_up.validate()["valid"]
 

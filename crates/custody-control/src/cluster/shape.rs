@@ -171,6 +171,10 @@ pub(crate) fn status(row: &Row, live: &Live) -> (ClusterStatus, Option<String>) 
         }
         Phase::Running => match live.report().map(|report| (&report.state, &report.zones)) {
             Some((NodeState::Serving, zones)) => (ClusterStatus::Running, darkened(zones)),
+            Some((NodeState::Sealed { reason, outcome }, _)) if outcome.as_deref() == Some(ROLLED_BACK) => {
+                let here = format!("{reason}. Here that is POST /v2/clusters/{}/openBelowAnchor", row.id);
+                (ClusterStatus::Abnormal, Some(here))
+            }
             Some((NodeState::Sealed { reason, .. }, _)) => (ClusterStatus::Abnormal, Some(reason.clone())),
             Some((NodeState::Starting, _)) => (ClusterStatus::Abnormal, Some("its node is opening the data".into())),
             None => not_connected(row, live),

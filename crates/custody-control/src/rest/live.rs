@@ -50,19 +50,24 @@ type Work = Pin<Box<dyn Future<Output = Result<Validation, Refused>> + Send>>;
 struct Live {
     events: UnboundedReceiver<Event>,
     work: Option<Work>,
+    /// What it came to, to be told after all events.
+    end: Option<Result<Validation, Refused>>,
 }
 
 impl Live {
     /// What happens next; nothing after the end.
     async fn next(&mut self) -> Option<Result<Line, Refused>> {
-        let work = self.work.as_mut()?;
-        tokio::select! {
-            biased;
-            Some(event) = self.events.recv() => Some(Ok(event.into())),
-            ended = work => {
-                self.work = None;
-                Some(ended.map(Line::Validation))
+        if let Some(work) = self.work.as_mut() {
+            tokio::select! {
+                biased;
+                Some(event) = self.events.recv() => return Some(Ok(event.into())),
+                end = work => (self.work, self.end) = (None, Some(end)),
             }
+        }
+        // What it told just before it ended comes first.
+        match self.events.try_recv() {
+            Ok(event) => Some(Ok(event.into())),
+            Err(_) => self.end.take().map(|end| end.map(Line::Validation)),
         }
     }
 }
@@ -80,7 +85,7 @@ pub(super) async fn validate(
         let tell = move |event| drop(sender.send(event));
         control.validate_key(&caller, &project, &new, &tell).await
     });
-    let mut going = Live { events, work: Some(work) };
+    let mut going = Live { events, work: Some(work), end: None };
     let first = going.next().await.transpose()?;
     let lines = stream::unfold((first, going), async |(ready, mut going)| {
         let line = match ready {
