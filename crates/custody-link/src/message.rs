@@ -129,6 +129,7 @@ impl From<&RootKeyRef> for KeyRef {
 
 /// All that a node has to know.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "switches that have nothing to do with each other")]
 pub struct NodeConfig {
     /// The cluster's id.
     pub cluster: String,

@@ -50,6 +50,7 @@ impl FromStr for Phase {
 
 /// A cluster as it is stored, with its key's ARN. There is no `Debug`: the hash of a password is in it.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a column of its own")]
 pub(crate) struct Row {
     pub(crate) id: String,
     pub(crate) project_id: String,

@@ -129,7 +129,7 @@ pub(crate) struct Nodes {
     local_keys: bool,
     db: Db,
     ledger: DbLedger,
-    nodes: Mutex<HashMap<String, Arc<Node>>>,
+    known: Mutex<HashMap<String, Arc<Node>>>,
     /// Whether all are to end.
     stopping: watch::Sender<bool>,
 }
@@ -154,7 +154,7 @@ impl Nodes {
             local_keys,
             db,
             ledger,
-            nodes: Mutex::default(),
+            known: Mutex::default(),
             stopping: watch::Sender::new(false),
         }
     }
@@ -249,7 +249,7 @@ impl Nodes {
 
     /// Forgets a cluster that is no more.
     pub(crate) fn forget(&self, cluster: &str) {
-        if let Some(node) = lock(&self.nodes).remove(cluster) {
+        if let Some(node) = lock(&self.known).remove(cluster) {
             node.wake.notify_one();
         }
     }
@@ -299,7 +299,7 @@ impl Nodes {
     }
 
     fn node(&self, cluster: &str) -> Arc<Node> {
-        let mut nodes = lock(&self.nodes);
+        let mut nodes = lock(&self.known);
         Arc::clone(nodes.entry(cluster.to_owned()).or_insert_with(|| {
             Arc::new(Node {
                 live: watch::Sender::new(Live::default()),
@@ -311,7 +311,7 @@ impl Nodes {
     }
 
     fn all(&self) -> Vec<Arc<Node>> {
-        lock(&self.nodes).values().cloned().collect()
+        lock(&self.known).values().cloned().collect()
     }
 
     fn offers(&self, provider: Provider) -> bool {

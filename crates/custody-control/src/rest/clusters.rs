@@ -96,7 +96,7 @@ async fn create(
 #[derive(Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
-struct Page {
+struct Asked {
     /// Only those of this project.
     project_id: Option<String>,
     /// At most so many, 1 to 1,000.
@@ -107,7 +107,7 @@ struct Page {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Clusters {
+struct Listed {
     /// How many there are on all pages.
     count: i64,
     current_page: i64,
@@ -120,23 +120,23 @@ struct Clusters {
     get,
     path = "/v2/clusters",
     tag = "clusters",
-    params(Page),
-    responses((status = 200, body = Data<Clusters>), (status = 400, body = Error), (status = 401, body = Error), (status = 404, body = Error)),
+    params(Asked),
+    responses((status = 200, body = Data<Listed>), (status = 400, body = Error), (status = 401, body = Error), (status = 404, body = Error)),
     security(("apiKey" = []))
 )]
 async fn list(
     State(control): State<Arc<Control>>,
     Who(caller): Who,
-    Parameters(page): Parameters<Page>,
-) -> Result<Json<Data<Clusters>>, Refused> {
-    let all = control.clusters(&caller, page.project_id.as_deref()).await?;
-    let page_size = page.page_size.unwrap_or(100).clamp(1, LARGEST_PAGE);
-    let current_page = page.current_page.unwrap_or(1).max(1);
+    Parameters(asked): Parameters<Asked>,
+) -> Result<Json<Data<Listed>>, Refused> {
+    let all = control.clusters(&caller, asked.project_id.as_deref()).await?;
+    let page_size = asked.page_size.unwrap_or(100).clamp(1, LARGEST_PAGE);
+    let current_page = asked.current_page.unwrap_or(1).max(1);
     let before = (current_page - 1).saturating_mul(page_size);
     let (skipped, taken) = (usize::try_from(before).unwrap_or(usize::MAX), usize::try_from(page_size).unwrap_or(0));
     let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
     let clusters = all.into_iter().skip(skipped).take(taken).collect();
-    Ok(data(Clusters { count, current_page, page_size, clusters }))
+    Ok(data(Listed { count, current_page, page_size, clusters }))
 }
 
 /// A cluster.

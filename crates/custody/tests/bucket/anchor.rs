@@ -65,14 +65,14 @@ impl Small {
     fn new() -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
         std::fs::create_dir(directory.path().join("objects"))?;
-        let arn = LocalKeys::new(&directory.path().join("kms.json")).create()?.to_string();
+        let arn = LocalKeys::new(directory.path().join("kms.json")).create()?.to_string();
         Ok(Self { directory, key: RootKeyRef::parse("local", &arn, None, None)? })
     }
 
     fn open(&self) -> Result<(Arc<Keyring>, Arc<dyn Zones>), Failure> {
         let objects = LocalFileSystem::new_with_prefix(self.directory.path().join("objects"))?;
         let store: Arc<dyn ObjectStore> = Arc::new(objects);
-        let kms = Arc::new(LocalKms::new(&self.directory.path().join("kms.json"), Arc::new(MemoryLedger::new(16))));
+        let kms = Arc::new(LocalKms::new(self.directory.path().join("kms.json"), Arc::new(MemoryLedger::new(16))));
         let (policy, clock) = (LeasePolicy::default(), Arc::new(SystemClock));
         let cluster: custody_store::ClusterId = CLUSTER.parse()?;
         let keyring =

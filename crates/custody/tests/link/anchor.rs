@@ -38,6 +38,15 @@ impl World {
         answer["data"][0]["count(*)"].as_i64().ok_or_else(|| answer.to_string().into())
     }
 
+    async fn refuses_the_rows(&mut self) -> Result<(), Failure> {
+        let said = match self.count().await {
+            Ok(rows) => format!("{rows} rows"),
+            Err(error) => error.to_string(),
+        };
+        assert!(said.contains("below its anchor"), "{said}");
+        Ok(())
+    }
+
     /// What the anchor says of the log of the one collection.
     fn anchored_log(&self) -> Option<u64> {
         let anchor: Value = serde_json::from_str(self.anchor.as_deref()?).ok()?;
@@ -115,30 +124,7 @@ async fn a_killed_node_opens_on_the_anchor_that_it_told_last_and_a_rolled_back_s
         assert_eq!(world.count().await?, rows, "after kill {kill}");
     }
 
-    // An image that takes over is held to what the one before it has told, not to what that was started on.
-    let (started, whole) = (world.directory.path().join("started"), world.directory.path().join("whole"));
-    copy(&world.storage(), &started)?;
-    let before = world.anchored_log();
-    world.insert(rows).await?;
-    rows += 1;
-    world.until("an anchor of the row", |world| world.anchored_log() > before).await?;
-    let told = world.anchor.clone();
-    world.send(&ToNode::Seal).await?;
-    world.sealed(None).await?;
-    fs::rename(world.storage(), &whole)?;
-    copy(&started, &world.storage())?;
-    world.send(&ToNode::Unseal).await?;
-    world.serving().await?;
-    world.digests.clear();
-    let refused = world.count().await.unwrap_err().to_string();
-    assert!(refused.contains("below its anchor"), "{refused}");
-    world.stop_by_kill().await?;
-    fs::remove_dir_all(world.storage())?;
-    fs::rename(&whole, world.storage())?;
-    world.anchor = told;
-    world.start().await?;
-    world.serving().await?;
-    assert_eq!(world.count().await?, rows);
+    taken_over(&mut world, &mut rows).await?;
 
     // A clean stop tells the last of it.
     world.restart().await?;
@@ -156,9 +142,74 @@ async fn a_killed_node_opens_on_the_anchor_that_it_told_last_and_a_rolled_back_s
 
     by_hand(&world)?;
 
-    // The storage of before the last row: no node serves it, and the process stays the same.
     fs::remove_dir_all(world.storage())?;
     copy(&older, &world.storage())?;
+    waits_for_a_person(&mut world).await?;
+    assert_eq!(world.count().await?, rows);
+
+    let log = world.anchored_log();
+    world.insert(rows).await?;
+    world.until("an anchor of the row", |world| world.anchored_log() > log).await?;
+    without_its_rows(&mut world, &older).await?;
+
+    world.anchor = Some("{}".to_owned());
+    world.restart().await?;
+    assert!(!world.ended().await?.success());
+    assert!(world.log()?.contains("the anchor can't be read"));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_whose_storage_is_empty_is_not_begun_anew_encrypted_or_not() -> Result<(), Failure> {
+    for plain in [true, false] {
+        let mut world = World::make(|_| KeyPolicy::default(), plain).await?;
+        world.serving().await?;
+        world.until("an anchor", |world| world.anchor.is_some()).await?;
+        world.stop_by_kill().await?;
+        let whole = world.directory.path().join("whole");
+        fs::rename(world.storage(), &whole)?;
+        world.start().await?;
+        world.sealed(Some("rolled_back")).await?;
+        world.stays_sealed().await?;
+        drop(fs::remove_dir_all(world.storage()));
+        fs::rename(&whole, world.storage())?;
+        world.send(&ToNode::Unseal).await?;
+        world.serving().await?;
+        world.send(&ToNode::Stop).await?;
+        assert!(world.ended().await?.success());
+    }
+    Ok(())
+}
+
+/// An image that takes over is held to what the one before it has told, not to what that was started on.
+async fn taken_over(world: &mut World, rows: &mut i64) -> Result<(), Failure> {
+    let (started, whole) = (world.directory.path().join("started"), world.directory.path().join("whole"));
+    copy(&world.storage(), &started)?;
+    let before = world.anchored_log();
+    world.insert(*rows).await?;
+    *rows += 1;
+    world.until("an anchor of the row", |world| world.anchored_log() > before).await?;
+    let told = world.anchor.clone();
+    world.send(&ToNode::Seal).await?;
+    world.sealed(None).await?;
+    fs::rename(world.storage(), &whole)?;
+    copy(&started, &world.storage())?;
+    world.send(&ToNode::Unseal).await?;
+    world.serving().await?;
+    world.digests.clear();
+    world.refuses_the_rows().await?;
+    world.stop_by_kill().await?;
+    fs::remove_dir_all(world.storage())?;
+    fs::rename(&whole, world.storage())?;
+    world.anchor = told;
+    world.start().await?;
+    world.serving().await?;
+    assert_eq!(world.count().await?, *rows);
+    Ok(())
+}
+
+/// On a storage that is below the anchor no node serves, and the process stays the same until a person decides.
+async fn waits_for_a_person(world: &mut World) -> Result<(), Failure> {
     world.start().await?;
     world.sealed(Some("rolled_back")).await?;
     let reason = match &world.report {
@@ -190,12 +241,11 @@ async fn a_killed_node_opens_on_the_anchor_that_it_told_last_and_a_rolled_back_s
     world.until("the anchor taken anew", |world| world.anchor != before.1).await?;
     world.restart().await?;
     world.serving().await?;
-    assert_eq!(world.count().await?, rows);
+    Ok(())
+}
 
-    // The rows of the collection alone: the others would be served, and the zone shows it.
-    let log = world.anchored_log();
-    world.insert(rows).await?;
-    world.until("an anchor of the row", |world| world.anchored_log() > log).await?;
+/// The rows of the collection alone are put back: the others would be served, and the zone shows it.
+async fn without_its_rows(world: &mut World, older: &std::path::Path) -> Result<(), Failure> {
     world.stop_by_kill().await?;
     for zone in fs::read_dir(older.join("clusters").join(CLUSTER).join("zones"))? {
         let zone = zone?;
@@ -207,41 +257,13 @@ async fn a_killed_node_opens_on_the_anchor_that_it_told_last_and_a_rolled_back_s
     }
     world.start().await?;
     world.serving().await?;
-    let refused = world.count().await.unwrap_err().to_string();
-    assert!(refused.contains("below its anchor"), "{refused}");
+    world.refuses_the_rows().await?;
     world
         .until("the zone's outcome", |world| {
             let zones = world.report.iter().flat_map(|report| &report.zones);
             zones.filter(|zone| zone.outcome.as_deref() == Some("rolled_back") && zone.reason.is_some()).count() == 1
         })
         .await?;
-
-    world.anchor = Some("{}".to_owned());
-    world.restart().await?;
-    assert!(!world.ended().await?.success());
-    assert!(world.log()?.contains("the anchor can't be read"));
-    Ok(())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_whose_storage_is_empty_is_not_begun_anew_encrypted_or_not() -> Result<(), Failure> {
-    for plain in [true, false] {
-        let mut world = World::make(|_| KeyPolicy::default(), plain).await?;
-        world.serving().await?;
-        world.until("an anchor", |world| world.anchor.is_some()).await?;
-        world.stop_by_kill().await?;
-        let whole = world.directory.path().join("whole");
-        fs::rename(world.storage(), &whole)?;
-        world.start().await?;
-        world.sealed(Some("rolled_back")).await?;
-        world.stays_sealed().await?;
-        drop(fs::remove_dir_all(world.storage()));
-        fs::rename(&whole, world.storage())?;
-        world.send(&ToNode::Unseal).await?;
-        world.serving().await?;
-        world.send(&ToNode::Stop).await?;
-        assert!(world.ended().await?.success());
-    }
     Ok(())
 }
 
