@@ -290,6 +290,9 @@ def test_the_activity_log_can_be_checked_and_a_change_shows(control):
 
     project = control.create_project()
     control.create_api_key("ProjectReadOnly", project)
+    file = control.data_dir / "storage" / "control" / "audit-head"
+    control.wait_for("the head to be kept", lambda: file.exists() and file.read_text().startswith("3:"))
+    kept = file.read_text().strip()
     control.stop()
 
     def verify(*more: str):
@@ -298,6 +301,7 @@ def test_the_activity_log_can_be_checked_and_a_change_shows(control):
     whole = verify()
     assert whole.returncode == 0, whole.stderr
     head = whole.stdout.split()[-1]
+    assert kept == head, "the head that lies in the storage is the log's"
     assert verify("--expect", head).returncode == 0
     database = sqlite3.connect(control.data_dir / "control.db")
     database.execute("DROP TRIGGER activities_are_not_changed")

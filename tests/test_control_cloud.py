@@ -10,7 +10,7 @@ import pytest
 from test_control_clusters import count, fill, is_dark
 from test_control_keys import REGION_ID, SetUp, Shell
 
-from helpers.aws import CUSTOMER_ACCOUNT, Account, Customer
+from helpers.aws import CUSTOMER_ACCOUNT, SERVICE_ACCOUNT, Account, Customer, Trail
 
 
 @pytest.fixture
@@ -133,3 +133,38 @@ def test_adding_a_second_key_to_a_role_darkens_nothing(control, set_up):
     fill(another.client())
     assert cluster.describe()["status"] == "RUNNING" and count(cluster.client()) == 20
     assert json.dumps(control.call("GET", f"/v2/projects/{set_up.project}/alerts")["alerts"]) == "[]"
+
+
+def test_the_ledger_has_every_call_of_a_cluster_that_cloudtrail_has_and_no_other(control, set_up, aws_endpoint):
+    """Its sessions are opened by the control plane, in our account; the key is used by the node, in its owner's."""
+    ours, theirs = Trail(Account(aws_endpoint, SERVICE_ACCOUNT)), Trail(set_up.shell.account)
+    key_id = set_up.add()
+    cluster = create(control, set_up)
+    fill(cluster.client())
+    name = f"custody-{cluster.id}"
+
+    def ledger() -> dict[str, str]:
+        calls = control.call("GET", set_up.path(f"/{key_id}/ledger?limit=10000"))["calls"]
+        return {call["requestId"]: call["action"] for call in calls if call["caller"] == cluster.id}
+
+    def trail() -> dict[str, str]:
+        asked = {
+            event["requestID"]: f"sts:{event['requestParameters']['Action']}"
+            for event in ours.events()
+            if event["requestParameters"].get("RoleSessionName") == name
+        }
+        context = "custody:cluster"
+        used = {
+            event["requestID"]: f"kms:{event['eventName']}"
+            for event in theirs.events()
+            if event["requestParameters"].get("EncryptionContext", {}).get(context) == cluster.id
+        }
+        return asked | used
+
+    control.wait_for("three renewals", lambda: list(ledger().values()).count("kms:Decrypt") > 5)
+    before, seen = ledger(), trail()
+    assert {"sts:AssumeRole", "kms:Encrypt", "kms:Decrypt"} <= set(before.values())
+    # A description has no context to tell whose it is by.
+    missing = {ident: action for ident, action in before.items() if action != "kms:DescribeKey" and ident not in seen}
+    assert missing == {}, "calls of ours that CloudTrail does not know"
+    control.wait_for("the ledger to have them all", lambda: seen.items() <= ledger().items())

@@ -2,10 +2,13 @@
 //!
 //! An entry is written in the transaction of what it tells of: neither is there without the other.
 
+use std::{sync::Arc, time::Duration};
+
 use aws_lc_rs::digest::{Context, SHA256};
 use serde::Serialize;
 
 use crate::{
+    Control,
     access::Caller,
     db::{Change, Db, now},
     hex,
@@ -165,6 +168,29 @@ pub async fn head(db: &Db) -> Result<Head, Refused> {
 pub(crate) async fn head_in(connection: &mut sqlx::SqliteConnection) -> Result<Head, Refused> {
     let last = sqlx::query!("SELECT seq, hash FROM activities ORDER BY seq DESC LIMIT 1").fetch_optional(connection);
     Ok(last.await?.map_or(Head { seq: 0, hash: BEGINNING.to_owned() }, |last| Head { seq: last.seq, hash: last.hash }))
+}
+
+/// How often it is looked at whether the log has a new head.
+const HEAD_LOOK: Duration = Duration::from_secs(5);
+
+impl Control {
+    /// Leaves the head of the log in the clusters' storage, each time that it is a new one, until the control plane stops.
+    pub async fn keep_audit_head(self: Arc<Self>) {
+        let mut kept = String::new();
+        loop {
+            match head(&self.db).await {
+                Ok(head) if head.to_string() == kept => {}
+                Ok(head) => match self.nodes.storage.keep_audit_head(&head.to_string()).await {
+                    Ok(()) => kept = head.to_string(),
+                    Err(error) => {
+                        tracing::error!(error, "the head of the activity log could not be left in the storage");
+                    }
+                },
+                Err(error) => tracing::error!(%error, "the head of the activity log can't be read"),
+            }
+            tokio::time::sleep(HEAD_LOOK).await;
+        }
+    }
 }
 
 /// The newest entries of a project, newest first.

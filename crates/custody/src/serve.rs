@@ -42,6 +42,8 @@ const NODE_VARIABLES: [&str; 6] = [
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
 ];
+/// Where the head of the activity log is left, in the clusters' storage.
+const AUDIT_HEAD: &str = "control/audit-head";
 /// The database's file, in the data directory.
 pub(crate) const DATABASE: &str = "control.db";
 
@@ -74,6 +76,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     tasks.spawn(Arc::clone(&control).deliver_alerts());
     tasks.spawn(Arc::clone(&control).look_for_all_strangers());
     tasks.spawn(Arc::clone(&control).prune_ledger());
+    tasks.spawn(Arc::clone(&control).keep_audit_head());
     let scheme = if tls.is_some() { "https" } else { "http" };
     // The one line that whoever started it waits for.
     tracing::info!("the control plane is at {scheme}://{}", listener.local_addr()?);
@@ -182,6 +185,10 @@ impl ClusterStorage for DestroyOnly {
     async fn destroy(&self, cluster: &str) -> Result<Destroyed, String> {
         let cluster: ClusterId = cluster.parse().map_err(|_| format!("{cluster:?} is no cluster's id"))?;
         storage::destroy(&self.0, &cluster).await.map_err(|error| error.to_string())
+    }
+
+    async fn keep_audit_head(&self, head: &str) -> Result<(), String> {
+        storage::keep(&self.0, AUDIT_HEAD, format!("{head}\n")).await.map_err(|error| error.to_string())
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use custody_control::Destroyed;
 use custody_store::ClusterId;
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectMeta, ObjectStore, aws::AmazonS3Builder, path::Path, prefix::PrefixStore};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, aws::AmazonS3Builder, path::Path, prefix::PrefixStore};
 
 use crate::{
     Failure,
@@ -63,6 +63,19 @@ impl Storage {
             }
         }
     }
+}
+
+/// Leaves a text beside the clusters, in place of an older one.
+pub(crate) async fn keep(url: &str, name: &str, text: String) -> Result<(), Failure> {
+    let (store, path): (Box<dyn ObjectStore>, Path) = match Storage::parse(url)? {
+        Storage::Local(root) => {
+            std::fs::create_dir_all(&root)?;
+            (Box::new(LocalStore::new(&root)?), Path::parse(name)?)
+        }
+        Storage::S3 { store, prefix } => (store, Path::parse(format!("{prefix}/{name}"))?),
+    };
+    store.put(&path, text.into()).await?;
+    Ok(())
 }
 
 /// Destroys what is stored of a cluster: its keyrings first, so that from that moment nobody opens any of it, and then

@@ -104,9 +104,13 @@ pub struct Destroyed {
     pub remains: Vec<String>,
 }
 
-/// Where clusters are stored, as far as the control plane touches it: it destroys, and never reads.
+/// Where clusters are stored, as far as the control plane touches it: it destroys, leaves the head of its activity log there,
+/// and never reads.
 #[async_trait]
 pub trait ClusterStorage: Send + Sync {
+    /// Leaves the newest head of the activity log where the clusters are: whoever changes the log has to change it there, too.
+    async fn keep_audit_head(&self, head: &str) -> Result<(), String>;
+
     /// Destroys what is stored of a cluster: its keyrings first, then everything else. Can be repeated.
     async fn destroy(&self, cluster: &str) -> Result<Destroyed, String>;
 }

@@ -116,8 +116,8 @@ fn node_on(link: &Path, number: i32) -> Option<(Process, String)> {
     if place.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
         return None;
     }
-    let line = std::fs::read(place.join("cmdline")).ok()?;
-    let words: Vec<&str> = line.split(|byte| *byte == 0).filter_map(|it| std::str::from_utf8(it).ok()).collect();
+    let command = std::fs::read(place.join("cmdline")).ok()?;
+    let words: Vec<&str> = command.split(|byte| *byte == 0).filter_map(|it| std::str::from_utf8(it).ok()).collect();
     let after = |flag: &str| words.iter().position(|it| *it == flag).and_then(|at| words.get(at + 1)).copied();
     let ours = words.get(1) == Some(&"node") && after("--link").map(Path::new) == Some(link);
     let cluster = after("--cluster-id").filter(|_| ours)?;

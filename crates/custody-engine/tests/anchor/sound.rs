@@ -15,9 +15,9 @@ use crate::{collection_of, common::*, files::Files, rows_of};
 async fn collect_garbage(files: &Files, map: &str) {
     let all = Some(GarbageCollectorDirectoryOptions { min_age: Duration::ZERO, interval: None, dry_run: false });
     let options = GarbageCollectorOptions {
-        manifest_options: all.clone(),
-        wal_options: all.clone(),
-        wal_fence_options: all.clone(),
+        manifest_options: all,
+        wal_options: all,
+        wal_fence_options: all,
         compacted_options: all,
         // Local files have no conditional overwrite.
         boundary_files_enabled: false,
