@@ -212,5 +212,5 @@ async fn calls_are_recorded_with_their_context_and_without_an_assume_role() {
     assert_eq!(seen, [(Action::Encrypt, Ok(())), (Action::Decrypt, Err(Outcome::Revoked))]);
     assert_eq!(entries[0].context, Some(context(1)));
     assert_eq!(entries[1].code.as_deref(), Some("DisabledException"));
-    assert!(entries.iter().all(|entry| entry.key == local.arn && entry.session.is_none()));
+    assert!(entries.iter().all(|entry| entry.key.as_str() == local.arn.as_str() && entry.session.is_none()));
 }
