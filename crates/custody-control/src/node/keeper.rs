@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use super::{END, Node, Nodes, process, process::Process};
 use crate::{
     cluster::{self, Phase, Row},
+    cmek::KeyStatus,
     random,
     refusal::{Kind, Refused},
 };
@@ -138,22 +139,22 @@ impl Keeper {
         if self.node.live.borrow().silent_for() < SILENCE {
             return false;
         }
-        let status = match &row.key_id {
-            Some(key) => sqlx::query_scalar!("SELECT status FROM keys WHERE id = ?", key)
-                .fetch_optional(self.nodes.db.pool())
-                .await
-                .ok()
-                .flatten(),
-            None => None,
-        };
-        let unreachable = status.is_some_and(|status| status == crate::cmek::KeyStatus::Unreachable.as_str());
-        if unreachable {
-            tracing::warn!(
-                cluster = self.cluster,
-                "a node keeps silent, and is left alone while its key gives no answer"
-            );
+        let Some(key) = &row.key_id else { return true };
+        let status = sqlx::query_scalar!("SELECT status FROM keys WHERE id = ?", key);
+        match status.fetch_optional(self.nodes.db.pool()).await {
+            Ok(status) if status.as_deref() == Some(KeyStatus::Unreachable.as_str()) => {
+                tracing::warn!(
+                    cluster = self.cluster,
+                    "a node keeps silent, and is left alone while its key gives no answer"
+                );
+                false
+            }
+            Ok(_) => true,
+            Err(error) => {
+                tracing::error!(cluster = self.cluster, %error, "a node keeps silent, and its key can't be looked up");
+                false
+            }
         }
-        !unreachable
     }
 
     /// The process ended by itself, or could not be started.

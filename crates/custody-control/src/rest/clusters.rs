@@ -107,7 +107,7 @@ struct Asked {
 
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Listed {
+struct ClusterList {
     /// How many there are on all pages.
     count: i64,
     current_page: i64,
@@ -121,14 +121,14 @@ struct Listed {
     path = "/v2/clusters",
     tag = "clusters",
     params(Asked),
-    responses((status = 200, body = Data<Listed>), (status = 400, body = Error), (status = 401, body = Error), (status = 404, body = Error)),
+    responses((status = 200, body = Data<ClusterList>), (status = 400, body = Error), (status = 401, body = Error), (status = 404, body = Error)),
     security(("apiKey" = []))
 )]
 async fn list(
     State(control): State<Arc<Control>>,
     Who(caller): Who,
     Parameters(asked): Parameters<Asked>,
-) -> Result<Json<Data<Listed>>, Refused> {
+) -> Result<Json<Data<ClusterList>>, Refused> {
     let all = control.clusters(&caller, asked.project_id.as_deref()).await?;
     let page_size = asked.page_size.unwrap_or(100).clamp(1, LARGEST_PAGE);
     let current_page = asked.current_page.unwrap_or(1).max(1);
@@ -136,7 +136,7 @@ async fn list(
     let (skipped, taken) = (usize::try_from(before).unwrap_or(usize::MAX), usize::try_from(page_size).unwrap_or(0));
     let count = i64::try_from(all.len()).unwrap_or(i64::MAX);
     let clusters = all.into_iter().skip(skipped).take(taken).collect();
-    Ok(data(Listed { count, current_page, page_size, clusters }))
+    Ok(data(ClusterList { count, current_page, page_size, clusters }))
 }
 
 /// A cluster.
