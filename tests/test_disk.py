@@ -104,6 +104,11 @@ def key_forms(key: bytes) -> list[bytes]:
 # --- the tests --------------------------------------------------------------------------------------------------------
 
 
+# The password that the node was given lies in memory of its own, for the image that takes over: no file, and nothing else
+# of what is searched for is in it.
+GIVEN = {"secret": {"/memfd:custody-secrets"}}
+
+
 def test_an_encrypted_node_never_writes_a_name_a_value_a_vector_or_a_key_to_any_file(make_node, local_kms):
     canary = Canary()
     node = make_node(key_arn=local_kms.create_key(), log="trace", password=canary.password)
@@ -127,7 +132,7 @@ def test_an_encrypted_node_never_writes_a_name_a_value_a_vector_or_a_key_to_any_
     for event in (rb"TRACE.*custody_store.*put", rb"TRACE.*custody_engine.*durable", rb"DEBUG.*answered call=\"Insert\""):
         assert re.search(event, log), f"no {event} in the log: its search proved little"
     assert b"this process holds no key" in log, "it was sealed meanwhile"
-    assert search(record, canary.needles() | every_key(node)) == {}
+    assert search(record, canary.needles() | every_key(node)) == GIVEN
 
 
 def node_has(file: str) -> bool:
@@ -154,7 +159,7 @@ def test_the_same_search_finds_all_of_it_in_an_unencrypted_node(make_node):
         pass
     found = search(record.read(), canary.needles())
     assert not record.unseen, record.unseen[:5]
-    assert {"name", "value", "vector"} <= set(found) and "secret" not in found
+    assert {"name", "value", "vector"} <= set(found) and found["secret"] == GIVEN["secret"]
     assert str(node.log_file) not in set().union(*found.values()), "logs hold neither names nor values even here"
 
 
