@@ -5,8 +5,9 @@ import pathlib
 
 import pytest
 
-from helpers.aws import Customer, stand_in
+from helpers.aws import CUSTOMER_ACCOUNT, Account, Customer, stand_in
 from helpers.control import Control
+from helpers.dialog import Shell
 from helpers.kms import LocalKms
 from helpers.node import Node
 from helpers.proxy import Proxy
@@ -58,6 +59,17 @@ def make_control(request, tmp_path):
     yield make
     for control in controls:
         control.end()
+
+
+@pytest.fixture
+def service(aws_endpoint) -> Customer:
+    """Only its side that is ours is used: the user that roles have to trust."""
+    return Customer(aws_endpoint)
+
+
+@pytest.fixture
+def shell(tmp_path, aws_endpoint) -> Shell:
+    return Shell(tmp_path / "terminal", Account(aws_endpoint, CUSTOMER_ACCOUNT))
 
 
 @pytest.fixture

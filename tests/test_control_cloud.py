@@ -7,25 +7,15 @@ import pathlib
 import re
 
 import pytest
-from test_control_clusters import count, fill, is_dark
-from test_control_keys import REGION_ID, SetUp, Shell
 
-from helpers.aws import CUSTOMER_ACCOUNT, SERVICE_ACCOUNT, Account, Customer, Trail
-
-
-@pytest.fixture
-def service(aws_endpoint) -> Customer:
-    return Customer(aws_endpoint)
+from helpers.aws import SERVICE_ACCOUNT, Account, Trail
+from helpers.clusters import count, fill, is_dark
+from helpers.dialog import REGION_ID, SetUp
 
 
 @pytest.fixture
 def control(make_control, service):
     return make_control(env=service.service.environment()).start()
-
-
-@pytest.fixture
-def shell(tmp_path, aws_endpoint) -> Shell:
-    return Shell(tmp_path / "terminal", Account(aws_endpoint, CUSTOMER_ACCOUNT))
 
 
 @pytest.fixture

@@ -6,13 +6,18 @@ import os
 import pathlib
 import shutil
 import signal
+import tempfile
 import time
 
 import pytest
-from pymilvus import MilvusClient
 
-from helpers.control import ADMIN_KEY
+from helpers.clusters import add_key, count, fill, is_dark
+from helpers.control import ADMIN_KEY, Control
+from helpers.kms import LocalKms
+from helpers.program import binary
 
+# Somebody who is not root.
+NOBODY = 65534
 # How long an interval of key checks takes in these tests, and what the machine may add.
 TWO_INTERVALS = 2.0
 
@@ -27,30 +32,8 @@ def kms(control, make_local_kms):
     return make_local_kms(control)
 
 
-def add_key(control, project: str, arn: str, **more) -> str:
-    body = {"provider": "local", "regionId": "local-dev", "keyArn": arn, **more}
-    return control.call("POST", f"/v2/projects/{project}/cmek/keys", body)["keyId"]
-
-
 def key(control, project: str, key_id: str) -> dict:
     return control.call("GET", f"/v2/projects/{project}/cmek/keys/{key_id}")
-
-
-def fill(client: MilvusClient, rows: int = 20, name: str = "rows") -> None:
-    client.create_collection(name, dimension=4, metric_type="L2")
-    client.insert(name, [{"id": number, "vector": [number, 0, 0, 1]} for number in range(rows)])
-
-
-def count(client: MilvusClient, name: str = "rows") -> int:
-    return client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]
-
-
-def is_dark(cluster, *, database: str = "default") -> bool:
-    """Whether a query is refused as sealed; it must not be refused for another reason."""
-    status, message = cluster.answer(database)
-    assert status in (200, 503), (status, message)
-    assert status == 200 or "sealed" in message, message
-    return status == 503
 
 
 @contextlib.contextmanager
@@ -481,3 +464,36 @@ def test_a_cluster_on_grace_is_not_stopped_by_the_way(control, kms):
         control.wait_for("it to be sealed", lambda: cluster.answer()[0] == 503)
     cluster.wait_for_status("RUNNING")
     assert count(cluster.client()) == 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="every test here runs as who is not root already")
+def test_nodes_of_who_is_not_root_are_taken_over_too():
+    """Found again by its command line and ended by a signal: both have to be allowed, of a process that can't be dumped."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        home = pathlib.Path(place)
+        program = home / "custody"
+        shutil.copy(binary(), program)
+        control = Control(home / "control")
+        control.command[0] = str(program)
+        control.user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+        control.data_dir.mkdir()
+        arn = LocalKms(control.data_dir).create_key()
+        for file in (home, *home.rglob("*")):
+            os.chown(file, NOBODY, NOBODY)
+        try:
+            control.start()
+            project = control.create_project()
+            add_key(control, project, arn)
+            cluster = control.create_cluster(project, arn)
+            fill(cluster.client())
+            pid = cluster.pid
+            assert f"\t{NOBODY}\t" in pathlib.Path(f"/proc/{pid}/status").read_text()
+            control.kill()
+            control.start()
+            control.wait_for("the node to report", lambda: cluster.describe()["zones"])
+            assert cluster.pid == pid and count(cluster.client()) == 20
+            cluster.do("suspend")
+            assert cluster.pid is None
+            control.stop()
+        finally:
+            control.end()

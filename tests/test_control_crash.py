@@ -12,8 +12,8 @@ import threading
 import time
 
 import pytest
-from test_control_clusters import add_key
 
+from helpers.clusters import add_key
 from helpers.control import Cluster, Refused
 
 ROUNDS = int(os.environ.get("CUSTODY_CONTROL_CRASH_ROUNDS", "100" if os.environ.get("CUSTODY_CAMPAIGN") == "1" else "8"))

@@ -63,13 +63,21 @@ class Control:
         admin = {"CUSTODY_ADMIN_API_KEY": ADMIN_KEY, "CUSTODY_ADMIN_PASSWORD": ADMIN_PASSWORD}
         self.env = clean_environment(RUST_LOG="info", **{**admin, **(env or {})})
         self.process: subprocess.Popen[bytes] | None = None
+        # Who it runs as, if not as we do.
+        self.user: dict = {}
 
     def start(self) -> "Control":
         """Starts the process and waits until it serves."""
         assert self.process is None, "the control plane runs already"
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, env=self.env, cwd=self.directory, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                self.command,
+                env=self.env,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                **self.user,
             )
         self.wait_for("/readyz to say 200", self.is_ready)
         return self

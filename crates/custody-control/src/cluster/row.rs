@@ -3,10 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use super::ClusterStatus;
-use crate::{
-    db::Db,
-    refusal::{Kind, Refused},
-};
+use crate::{db::Db, refusal::Refused};
 
 /// What a cluster is meant to be; what it is, its node tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,34 +128,32 @@ impl Stored {
     }
 }
 
-/// A cluster, whoever asks.
-pub(crate) async fn find(db: &Db, id: &str) -> Result<Option<Row>, Refused> {
+/// One cluster, or all.
+async fn load(db: &Db, id: Option<&str>) -> Result<Vec<Row>, Refused> {
     let found = sqlx::query_as!(
         Stored,
         r#"SELECT clusters.id, clusters.project_id, clusters.name, clusters.region_id, cu_type, cu_size, key_id,
                   keys.arn AS "key_arn?", phase, port, token, root_hash, held, waits, deletion_protection, drop_at,
                   clusters.status, status_reason, dark_zones, anchor, below_anchor,
                   clusters.created_at
-           FROM clusters LEFT JOIN keys ON keys.id = key_id WHERE clusters.id = ?"#,
+           FROM clusters LEFT JOIN keys ON keys.id = key_id
+           WHERE ?1 IS NULL OR clusters.id = ?1 ORDER BY clusters.created_at, clusters.id"#,
         id
     );
-    found.fetch_optional(db.pool()).await?.map(Stored::row).transpose()
+    found.fetch_all(db.pool()).await?.into_iter().map(Stored::row).collect()
+}
+
+/// A cluster, whoever asks.
+pub(crate) async fn find(db: &Db, id: &str) -> Result<Option<Row>, Refused> {
+    Ok(load(db, Some(id)).await?.pop())
 }
 
 /// A cluster that must be there.
 pub(crate) async fn get(db: &Db, id: &str) -> Result<Row, Refused> {
-    find(db, id).await?.ok_or_else(|| Refused::new(Kind::NotFound, format!("there is no cluster {id:?}")))
+    find(db, id).await?.ok_or_else(|| Refused::not_found("cluster", id))
 }
 
 /// All clusters.
 pub(crate) async fn all(db: &Db) -> Result<Vec<Row>, Refused> {
-    let found = sqlx::query_as!(
-        Stored,
-        r#"SELECT clusters.id, clusters.project_id, clusters.name, clusters.region_id, cu_type, cu_size, key_id,
-                  keys.arn AS "key_arn?", phase, port, token, root_hash, held, waits, deletion_protection, drop_at,
-                  clusters.status, status_reason, dark_zones, anchor, below_anchor,
-                  clusters.created_at
-           FROM clusters LEFT JOIN keys ON keys.id = key_id ORDER BY clusters.created_at, clusters.id"#
-    );
-    found.fetch_all(db.pool()).await?.into_iter().map(Stored::row).collect()
+    load(db, None).await
 }

@@ -9,6 +9,7 @@ use crate::{
     Control,
     access::{Caller, Privilege},
     audit::{Deed, append},
+    node::LOOK,
     refusal::Refused,
 };
 
@@ -20,17 +21,26 @@ impl Control {
     pub async fn seal_cluster(&self, caller: &Caller, id: &str) -> Result<Cluster, Refused> {
         let row = self.sealable(caller, id).await?;
         self.hold(caller, &row, true).await?;
-        self.nodes.push_policy(id).await?;
-        self.nodes.send(id, &ToNode::Seal).await;
-        let mut live = self.nodes.watch(id);
-        let dark = live.wait_for(|live| {
-            !live.has_process() || live.report().is_some_and(|report| matches!(report.state, NodeState::Sealed { .. }))
-        });
-        if tokio::time::timeout(PATIENCE, dark).await.is_err() {
+        // Nothing that fails or hangs on the way keeps it from going dark.
+        let sealed = async {
+            self.nodes.send(id, &ToNode::Seal).await;
+            self.nodes.push_policy(id).await;
+            while !self.is_dark(id) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, sealed).await.is_err() {
             tracing::warn!(cluster = id, "the node did not confirm that it is sealed: its process is killed");
-            self.nodes.kill(id);
+            self.nodes.kill(id).await;
         }
         self.cluster(caller, id).await
+    }
+
+    /// Whether no process holds the cluster's keys.
+    fn is_dark(&self, id: &str) -> bool {
+        let live = self.nodes.live(id);
+        let sealed = live.report().is_some_and(|report| matches!(report.state, NodeState::Sealed { .. }));
+        sealed || !self.nodes.has_process(id)
     }
 
     /// Ends a seal by hand, and the wait for a person after a revocation. The cluster opens as soon as its key is proven.
@@ -38,7 +48,7 @@ impl Control {
         let row = self.sealable(caller, id).await?;
         self.hold(caller, &row, false).await?;
         // In this order: a policy that still says "hold" would seal it again.
-        self.nodes.push_policy(id).await?;
+        self.nodes.push_policy(id).await;
         self.nodes.send(id, &ToNode::Unseal).await;
         self.cluster(caller, id).await
     }
@@ -58,7 +68,7 @@ impl Control {
         append(&mut change, Deed::by(caller, &row.project_id, "cluster.openBelowAnchor", id)).await?;
         change.commit().await?;
         // Its next process is told.
-        self.nodes.kill(id);
+        self.nodes.kill(id).await;
         self.cluster(caller, id).await
     }
 

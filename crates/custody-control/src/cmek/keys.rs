@@ -329,7 +329,7 @@ impl Control {
         }
         append(&mut change, Deed::by(caller, project, "key.change", id).saying(&said.join(", "))).await?;
         change.commit().await?;
-        self.push_policies(project).await?;
+        self.push_policies(project).await;
         self.key(caller, project, id).await
     }
 
@@ -349,7 +349,8 @@ impl Control {
         sqlx::query!("DELETE FROM keys WHERE id = ?", id).execute(&mut *change).await?;
         append(&mut change, Deed::by(caller, project, "key.delete", id)).await?;
         change.commit().await?;
-        self.push_policies(project).await
+        self.push_policies(project).await;
+        Ok(())
     }
 
     /// The newest calls to KMS about a key.
@@ -542,7 +543,7 @@ impl Control {
             .await?;
         append(&mut change, Deed::by(caller, &project.project_id, "key.add", &id).saying(arn)).await?;
         change.commit().await?;
-        self.push_policies(&project.project_id).await?;
+        self.push_policies(&project.project_id).await;
         Ok(id)
     }
 

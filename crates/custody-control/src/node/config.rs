@@ -53,12 +53,18 @@ impl Nodes {
         })
     }
 
-    /// Tells a cluster's node how its keys are to be treated now.
-    pub(crate) async fn push_policy(&self, cluster: &str) -> Result<(), Refused> {
+    /// Tells a cluster's node how its keys are to be treated now. One that can't be told is told when it connects again;
+    /// what it is about has been decided, and is not undone for that.
+    pub(crate) async fn push_policy(&self, cluster: &str) {
+        match self.policy(cluster).await {
+            Ok(policy) => self.send(cluster, &ToNode::Keys(policy)).await,
+            Err(error) => tracing::error!(cluster, %error, "a node can't be told how its keys are to be treated"),
+        }
+    }
+
+    async fn policy(&self, cluster: &str) -> Result<KeyPolicy, Refused> {
         let row = cluster::get(&self.db, cluster).await?;
-        let policy = policy(&row, &self.usable_keys(&row).await?);
-        self.send(cluster, &ToNode::Keys(policy)).await;
-        Ok(())
+        Ok(policy(&row, &self.usable_keys(&row).await?))
     }
 
     /// How KMS is asked for a key that a cluster may use.
@@ -109,10 +115,15 @@ fn policy(row: &Row, keys: &[Usable]) -> KeyPolicy {
 
 impl Control {
     /// Tells every node of a project how its keys are to be treated now.
-    pub(crate) async fn push_policies(&self, project: &str) -> Result<(), Refused> {
-        for row in cluster::all(&self.db).await?.into_iter().filter(|row| row.project_id == project) {
-            self.nodes.push_policy(&row.id).await?;
+    pub(crate) async fn push_policies(&self, project: &str) {
+        let rows = match cluster::all(&self.db).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                return tracing::error!(project, %error, "nodes can't be told how their keys are to be treated");
+            }
+        };
+        for row in rows.iter().filter(|row| row.project_id == project) {
+            self.nodes.push_policy(&row.id).await;
         }
-        Ok(())
     }
 }

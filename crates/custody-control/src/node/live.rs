@@ -53,11 +53,6 @@ impl Live {
         whole || report.zones.iter().any(|zone| is(&zone.outcome))
     }
 
-    /// Whether there is a process.
-    pub(crate) fn has_process(&self) -> bool {
-        self.pid.is_some()
-    }
-
     /// For how long nothing was heard of it.
     pub(super) fn silent_for(&self) -> Duration {
         self.heard.elapsed()

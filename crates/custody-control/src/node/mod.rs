@@ -37,6 +37,9 @@ use crate::{
 /// How long a node may take to end once it is told to.
 const END: Duration = Duration::from_secs(30);
 
+/// Between two looks at what a process does that somebody waits for.
+pub(crate) const LOOK: Duration = Duration::from_millis(50);
+
 /// What all nodes have in common: what the operator decided.
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
@@ -234,21 +237,29 @@ impl Nodes {
         self.node(cluster).live.send_modify(|live| *live = Live::default());
     }
 
-    /// Kills a cluster's process; its keeper starts another.
-    pub(crate) fn kill(&self, cluster: &str) {
+    /// Kills a cluster's process, and returns once it is gone; its keeper starts another.
+    pub(crate) async fn kill(&self, cluster: &str) {
         if let Some(process) = process::find(&self.settings.link(), cluster) {
             process.kill();
+            process.ended().await;
         }
+    }
+
+    /// Whether a cluster has a process. The system is asked: a keeper may not have looked yet.
+    pub(crate) fn has_process(&self, cluster: &str) -> bool {
+        process::find(&self.settings.link(), cluster).is_some()
     }
 
     /// Returns once a cluster has no process.
     pub(crate) async fn stopped(&self, cluster: &str) -> Result<(), Refused> {
-        let mut live = self.watch(cluster);
-        let stopped = live.wait_for(|live| !live.has_process());
-        match tokio::time::timeout(END + Duration::from_secs(5), stopped).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Refused::new(Kind::Unavailable, "the cluster's process does not end: try again")),
-        }
+        let stopped = async {
+            while self.has_process(cluster) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(END + Duration::from_secs(5), stopped)
+            .await
+            .map_err(|_| Refused::new(Kind::Unavailable, "the cluster's process does not end: try again"))
     }
 
     /// Forgets a cluster that is no more.

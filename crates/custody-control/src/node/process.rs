@@ -19,6 +19,11 @@ use super::NodeSettings;
 
 /// A log that has grown to this is put aside at the next start.
 const LONGEST_LOG: u64 = 16 << 20;
+/// How often a process that shows no command line is looked at again, and after how long.
+const TRIES: u32 = 40;
+const MOMENT: Duration = Duration::from_millis(5);
+/// The flag of the kernel's own threads (`PF_KTHREAD`).
+const KERNEL_THREAD: u64 = 0x0020_0000;
 /// As much of a log's end as is looked at for its last line.
 const TAIL: u64 = 4_096;
 
@@ -116,12 +121,34 @@ fn node_on(link: &Path, number: i32) -> Option<(Process, String)> {
     if place.metadata().ok()?.uid() != rustix::process::geteuid().as_raw() {
         return None;
     }
-    let command = std::fs::read(place.join("cmdline")).ok()?;
+    let command = command_line(&place).ok()?;
     let words: Vec<&str> = command.split(|byte| *byte == 0).filter_map(|it| std::str::from_utf8(it).ok()).collect();
     let after = |flag: &str| words.iter().position(|it| *it == flag).and_then(|at| words.get(at + 1)).copied();
     let ours = words.get(1) == Some(&"node") && after("--link").map(Path::new) == Some(link);
     let cluster = after("--cluster-id").filter(|_| ours)?;
     Some((process, cluster.to_owned()))
+}
+
+/// A process's command line. One that is between two images has none for a moment, and is not to be missed for that.
+fn command_line(place: &Path) -> io::Result<Vec<u8>> {
+    for _ in 0..TRIES {
+        let line = std::fs::read(place.join("cmdline"))?;
+        if !line.is_empty() || !has_image(&std::fs::read_to_string(place.join("stat"))?) {
+            return Ok(line);
+        }
+        std::thread::sleep(MOMENT);
+    }
+    Ok(Vec::new())
+}
+
+/// Whether a process runs a program, by its `stat`: threads of the kernel never do, and one that has ended does no more.
+fn has_image(stat: &str) -> bool {
+    // Behind the name, which may hold anything: state, five numbers, flags.
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect()).unwrap_or_default();
+    let flags: Option<u64> = fields.get(6).and_then(|flags| flags.parse().ok());
+    let ended = matches!(fields.first(), Some(&("Z" | "X")) | None);
+    !ended && flags.is_some_and(|flags| flags & KERNEL_THREAD == 0)
 }
 
 fn log_file(directory: &Path) -> PathBuf {
@@ -146,4 +173,18 @@ pub(super) fn last_words(settings: &NodeSettings, cluster: &str) -> Option<Strin
     let text = String::from_utf8_lossy(&tail);
     let last = text.lines().rev().find(|line| !line.trim().is_empty())?;
     Some(last.strip_prefix("custody: ").unwrap_or(last).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_runs_a_program_can_be_between_two() {
+        assert!(has_image("17 (cust) ody) S 1 17 17 0 -1 4194560 1 2 3"));
+        assert!(!has_image("17 (custody) Z 1 17 17 0 -1 4194560 1 2 3"), "it has ended");
+        assert!(!has_image("2 (kthreadd) S 0 0 0 0 -1 2129984 0 0"), "it is the kernel's");
+        assert!(!has_image("") && !has_image("17 (custody) S 1"));
+        assert!(has_image(&std::fs::read_to_string("/proc/self/stat").unwrap()));
+    }
 }

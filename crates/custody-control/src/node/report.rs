@@ -39,9 +39,16 @@ impl Nodes {
         Ok(())
     }
 
-    /// Keeps how far a cluster has come. That it opened below its anchor is over with that: the new one counts.
-    pub(super) async fn keep_anchor(&self, cluster: &str, anchor: &str) {
-        let kept = sqlx::query!("UPDATE clusters SET anchor = ?, below_anchor = 0 WHERE id = ?", anchor, cluster);
+    /// Keeps how far a cluster has come. Where this process was to open it below its anchor, that is over: the new one counts.
+    /// A word of the process before, on its way when that was decided, takes nothing back.
+    pub(super) async fn keep_anchor(&self, row: &Row, anchor: &str) {
+        let cluster = &row.id;
+        let kept = sqlx::query!(
+            "UPDATE clusters SET anchor = ?, below_anchor = below_anchor AND NOT ? WHERE id = ?",
+            anchor,
+            row.below_anchor,
+            cluster
+        );
         if let Err(error) = kept.execute(self.db.pool()).await {
             // The one before it still holds, and the next comes within a second.
             tracing::error!(cluster, %error, "how far a cluster has come could not be written down");

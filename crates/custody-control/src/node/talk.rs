@@ -13,7 +13,7 @@ use crate::{
     cluster::{self, Phase, Row},
     cmek::{DbLedger, KmsCall},
     random,
-    refusal::Refused,
+    refusal::{Kind, Refused},
 };
 
 /// Takes in nodes, until the control plane stops.
@@ -48,7 +48,7 @@ impl Nodes {
         let node = self.node(&cluster);
         let number = node.connected(outgoing.clone());
         // What changed between the look at the database and the connection.
-        self.push_policy(&cluster).await?;
+        self.push_policy(&cluster).await;
         let told = self.listen(&row, &node, outgoing, incoming).await;
         node.disconnected(number);
         told
@@ -89,7 +89,7 @@ impl Nodes {
                     });
                 }
                 ToControl::Calls(calls) => calls.into_iter().for_each(|call| self.ledger.take(call_of(&row.id, call))),
-                ToControl::Anchor(anchor) => self.keep_anchor(&row.id, &anchor).await,
+                ToControl::Anchor(anchor) => self.keep_anchor(row, &anchor).await,
                 ToControl::Hello { .. } => return Err(Refused::conflict("it says twice who it is")),
             }
         }
@@ -111,7 +111,16 @@ impl Nodes {
 
     /// What the holder of an API key may do with the data of a project's clusters.
     async fn access(&self, project: &str, digest: &str) -> Access {
-        let Ok(caller) = api_keys::by_digest(&self.db, digest).await else { return Access::None };
+        let caller = match api_keys::by_digest(&self.db, digest).await {
+            Ok(caller) => caller,
+            Err(error) => {
+                // Whatever kept us from knowing the key, it opens nothing.
+                if error.kind != Kind::Unauthenticated {
+                    tracing::error!(%error, "an API key that a node was shown can't be looked up");
+                }
+                return Access::None;
+            }
+        };
         let may = |privilege| caller.may(privilege, Some(project));
         if may(Privilege::ManageClusters) && may(Privilege::WriteData) {
             Access::Admin

@@ -1,0 +1,27 @@
+"""What tests do with a cluster of the control plane."""
+
+from pymilvus import MilvusClient
+
+from .control import Cluster, Control
+
+
+def add_key(control: Control, project: str, arn: str, **more) -> str:
+    body = {"provider": "local", "regionId": "local-dev", "keyArn": arn, **more}
+    return control.call("POST", f"/v2/projects/{project}/cmek/keys", body)["keyId"]
+
+
+def fill(client: MilvusClient, rows: int = 20, name: str = "rows") -> None:
+    client.create_collection(name, dimension=4, metric_type="L2")
+    client.insert(name, [{"id": number, "vector": [number, 0, 0, 1]} for number in range(rows)])
+
+
+def count(client: MilvusClient, name: str = "rows") -> int:
+    return client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]
+
+
+def is_dark(cluster: Cluster, *, database: str = "default") -> bool:
+    """Whether a query is refused as sealed; it must not be refused for another reason."""
+    status, message = cluster.answer(database)
+    assert status in (200, 503), (status, message)
+    assert status == 200 or "sealed" in message, message
+    return status == 503
