@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from helpers.node import free_port
+from helpers.ports import free_port
 from helpers.program import custody
 
 

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from helpers.aws import SERVICE_ACCOUNT, Account, Trail
-from helpers.clusters import count, fill, is_dark
+from helpers.clusters import count, fill, has_in_memory, is_dark
 from helpers.dialog import REGION_ID, SetUp
 
 
@@ -88,29 +88,14 @@ def test_a_node_has_no_base_credential_in_its_environment_its_memory_or_its_file
     assert len(secret) >= 16, "a secret that is found by chance proves nothing"
     process = pathlib.Path(f"/proc/{cluster.pid}")
     names = {line.split(b"=")[0] for line in (process / "environ").read_bytes().split(b"\0") if line}
-    assert names <= {b"AWS_ENDPOINT_URL", b"SSL_CERT_FILE", b"SSL_CERT_DIR"}, "how AWS is reached, and nothing else"
+    reached = {b"AWS_ENDPOINT_URL", b"AWS_REGION", b"SSL_CERT_FILE", b"SSL_CERT_DIR"}
+    assert names <= reached, "how AWS is reached, and nothing else"
     for file in (control.data_dir / "nodes").rglob("*"):
         assert not file.is_file() or secret not in file.read_bytes(), file
     if os.geteuid() != 0:
         pytest.skip("only root can look into another process's memory: the rest of this test has passed")
-    assert found(control.process.pid, secret), "the search finds what is there"
-    assert not found(cluster.pid, secret)
-
-
-def found(pid: int, secret: bytes) -> bool:
-    """Whether a process has these bytes in its memory."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in maps:
-            first, last = (int(it, 16) for it in line.split()[0].split("-"))
-            if "r" not in line.split()[1] or "[v" in line:
-                continue
-            memory.seek(first)
-            try:
-                if secret in memory.read(last - first):
-                    return True
-            except OSError:
-                continue
-    return False
+    assert has_in_memory(control.process.pid, secret), "the search finds what is there"
+    assert not has_in_memory(cluster.pid, secret)
 
 
 def test_adding_a_second_key_to_a_role_darkens_nothing(control, set_up):

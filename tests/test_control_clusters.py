@@ -12,8 +12,9 @@ import time
 import pytest
 
 from helpers.clusters import add_key, count, fill, is_dark
-from helpers.control import ADMIN_KEY, Control
+from helpers.control import ADMIN_KEY, Control, own_address
 from helpers.kms import LocalKms
+from helpers.ports import free_port
 from helpers.program import binary
 
 # Somebody who is not root.
@@ -303,6 +304,22 @@ def test_a_seal_by_hand_darkens_within_the_call_and_outlives_every_restart(contr
     assert count(cluster.client()) == 20
 
 
+def test_a_seal_by_hand_is_dark_when_it_answers_even_where_the_node_hangs(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    add_key(control, project, arn)
+    cluster = control.create_cluster(project, arn)
+    fill(cluster.client())
+    pid = cluster.pid
+    os.kill(pid, signal.SIGSTOP)
+    control.call("POST", f"{cluster.path}/seal")
+    assert cluster.pid != pid, "that process has the key"
+    control.wait_for("it to say so", lambda: "by hand" in cluster.describe().get("statusReason", ""))
+    assert is_dark(cluster)
+    cluster.do("unseal")
+    cluster.wait_for_status("RUNNING")
+    assert count(cluster.client()) == 20
+
+
 def test_after_a_revocation_a_cluster_waits_for_a_person_where_its_keys_owner_wants_one(control, kms):
     project, arn = control.create_project(), kms.create_key()
     key_id = add_key(control, project, arn)
@@ -323,6 +340,115 @@ def test_after_a_revocation_a_cluster_waits_for_a_person_where_its_keys_owner_wa
     cluster.do("unseal")
     cluster.wait_for_status("RUNNING")
     assert count(cluster.client()) == 20
+
+
+def test_a_tenants_database_waits_for_a_person_where_its_keys_owner_wants_one(control, kms):
+    project, arn, tenant = control.create_project(), kms.create_key(), kms.create_key()
+    add_key(control, project, arn)
+    tenant_id = add_key(control, project, tenant)
+    control.call("PATCH", f"/v2/projects/{project}/cmek/keys/{tenant_id}", {"recovery": "manual"})
+    cluster = control.create_cluster(project, arn)
+    admin = cluster.client()
+    admin.create_database("tenant", properties={"cipher.key": tenant})
+    fill(admin)
+    fill(cluster.client(db_name="tenant"))
+    kms.disable(tenant)
+    control.wait_for("the zone to be told as sealed", lambda: tenant in cluster.describe().get("statusReason", ""))
+    kms.enable(tenant)
+
+    def waits():
+        time.sleep(4)
+        shown = cluster.describe()
+        assert shown["status"] == "RUNNING" and is_dark(cluster, database="tenant")
+        [zone] = [it for it in shown["zones"] if it["keyArn"] == tenant]
+        assert zone["state"] == "SEALED" and "disabled" in zone["reason"] and "unseals" in zone["reason"], zone
+        assert count(cluster.client()) == 20, "the others serve"
+
+    waits()
+    # Also a process that has never heard of the revocation: the key is there, and its owner wants a person.
+    os.kill(cluster.pid, signal.SIGKILL)
+    control.wait_for("a new process", lambda: cluster.pid)
+    cluster.wait_for_status("RUNNING")
+    waits()
+    # Also after the whole cluster was dark, and is back by itself.
+    kms.disable(arn)
+    cluster.wait_for_status("ABNORMAL")
+    kms.enable(arn)
+    cluster.wait_for_status("RUNNING")
+    waits()
+    control.kill()
+    control.kill_nodes()
+    control.start()
+    cluster.wait_for_status("RUNNING")
+    waits()
+    cluster.do("unseal")
+    control.wait_for("the zone to be open", lambda: not is_dark(cluster, database="tenant"))
+    assert count(cluster.client(db_name="tenant")) == 20
+    # It waits no more.
+    control.wait_for("that to be told", lambda: "statusReason" not in cluster.describe())
+    os.kill(cluster.pid, signal.SIGKILL)
+    control.wait_for("a new process", lambda: cluster.pid)
+    cluster.wait_for_status("RUNNING")
+    control.wait_for("the zone to be open", lambda: not is_dark(cluster, database="tenant"))
+
+
+def test_a_node_that_keeps_silent_is_replaced_but_never_while_its_key_gives_no_answer(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    key_id = add_key(control, project, arn)
+    cluster = control.create_cluster(project, arn)
+    fill(cluster.client())
+    pid = cluster.pid
+    with kms_cut_off(control):
+        control.wait_for("the key to be UNREACHABLE", lambda: key(control, project, key_id)["status"] == "UNREACHABLE")
+        os.kill(pid, signal.SIGSTOP)
+        # 45 s is how long a node may keep silent.
+        time.sleep(50)
+        assert cluster.pid == pid, "to kill it would forfeit the grace"
+        assert "left alone while its key gives no answer" in control.output()
+    control.wait_for("another process", lambda: cluster.pid not in (pid, None))
+    cluster.wait_for_status("RUNNING")
+    assert count(cluster.client()) == 20
+
+
+def test_the_figures_tell_of_keys_and_clusters_by_their_ids(control, kms):
+    project, arn = control.create_project("named-project"), kms.create_key()
+    key_id = add_key(control, project, arn, name="named-key")
+    cluster = control.create_cluster(project, arn, "named-cluster")
+
+    def figures() -> dict[str, float]:
+        status, headers, text = control.raw("GET", "/metrics", token=None)
+        assert status == 200 and headers["content-type"].startswith("text/plain"), text
+        assert b"named" not in text
+        lines = [line.rsplit(" ", 1) for line in text.decode().splitlines() if not line.startswith("#")]
+        return {name.removeprefix("custody_control_"): float(value) for name, value in lines}
+
+    now = figures()
+    assert now['keys{status="AVAILABLE"}'] == 1 and now['keys{status="REVOKED"}'] == 0
+    assert now['clusters{status="RUNNING"}'] == 1 and now[f'cluster_running{{cluster="{cluster.id}"}}'] == 1
+    assert now[f'cluster_zones{{cluster="{cluster.id}",state="AVAILABLE"}}'] >= 1
+    assert now[f'node_starts_total{{cluster="{cluster.id}"}}'] == 1
+    assert abs(now[f'key_last_success_timestamp_seconds{{key="{key_id}"}}'] - time.time()) < 60
+    assert now['requests_total{status="200"}'] > 0 and now["alert_deliveries_waiting"] == 0
+    decrypts = 'kms_calls_total{action="kms:Decrypt",outcome="ok"}'
+    control.wait_for("more calls", lambda: figures()[decrypts] > now[decrypts])
+    kms.disable(arn)
+    control.wait_for("the key to be counted as revoked", lambda: figures()['keys{status="REVOKED"}'] == 1)
+    control.wait_for("the cluster to be counted", lambda: figures()[f'cluster_running{{cluster="{cluster.id}"}}'] == 0)
+    os.kill(cluster.pid, signal.SIGKILL)
+    control.wait_for("another start", lambda: figures()[f'node_starts_total{{cluster="{cluster.id}"}}'] == 2)
+
+
+def test_from_elsewhere_the_figures_need_a_key_that_sees_every_project(make_control):
+    address = own_address()
+    if address is None:
+        pytest.skip("this machine has no address but loopback's; rest/metrics.rs tests who is asked for a key")
+    control = make_control(arguments=("--listen", f"0.0.0.0:{free_port()}", "--insecure")).start_at(address)
+    project = control.create_project(plan="Standard")
+    assert control.raw("GET", "/metrics", token=None)[0] == 401
+    assert control.raw("GET", "/metrics", token="custody_wrong")[0] == 401
+    assert control.refused("GET", "/metrics", token=control.create_api_key("ProjectAdmin", project)).status == 403
+    status, _, text = control.raw("GET", "/metrics", token=control.create_api_key("ProjectReadOnly"))
+    assert status == 200 and b"custody_control_keys" in text
 
 
 def test_a_drop_waits_and_can_be_taken_back(control, kms):

@@ -2,10 +2,12 @@
 was acknowledged is there, nothing is half there, and nothing that a crash left is taken for an attack.
 
 CUSTODY_CRASH_ROUNDS sets the number of kills (200; 10,000 with CUSTODY_CAMPAIGN=1), CUSTODY_CRASH_SEED repeats a run's
-choices."""
+choices. CUSTODY_CRASH_CLUSTERS is how many clusters are killed side by side (3). CUSTODY_CRASH_PAUSE names a directory: while there
+is a file in it no new round begins, so that a campaign of hours can leave the machine to somebody else for a while."""
 
 import hashlib
 import os
+import pathlib
 import random
 import threading
 import time
@@ -22,8 +24,9 @@ CAMPAIGN = os.environ.get("CUSTODY_CAMPAIGN") == "1"
 ROUNDS = int(os.environ.get("CUSTODY_CRASH_ROUNDS", "10000" if CAMPAIGN else "200"))
 SEALS = max(20, ROUNDS // 50)
 SEED = int(os.environ.get("CUSTODY_CRASH_SEED", str(random.SystemRandom().randrange(2**32))))
-# Clusters side by side: most of a round is waiting.
-CLUSTERS = 3
+PAUSE = os.environ.get("CUSTODY_CRASH_PAUSE")
+# Side by side: most of a round is waiting.
+CLUSTERS = int(os.environ.get("CUSTODY_CRASH_CLUSTERS", "3"))
 WRITERS = 3
 KEYS_EACH = 300
 # Kills of one cluster between two lines that tell how far it is.
@@ -205,6 +208,8 @@ class Cluster:
     def run(self, kills: int, seal: bool = False) -> None:
         while self.kills < kills:
             before = self.kills
+            while PAUSE and any(pathlib.Path(PAUSE).iterdir()):
+                time.sleep(0.5)
             self.round(seal)
             if self.kills // PROGRESS > before // PROGRESS:
                 print(f"{self.node.cluster_id}: {self.kills} of {kills} kills", flush=True)

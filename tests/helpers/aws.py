@@ -13,7 +13,7 @@ import uuid
 import botocore.session
 from botocore.config import Config
 
-from .node import free_port
+from .ports import free_port
 from .program import PATIENCE, clean_environment
 
 REGION = "us-west-2"
@@ -25,9 +25,10 @@ KMS_ACTIONS = ("kms:Encrypt", "kms:Decrypt", "kms:DescribeKey")
 
 @contextlib.contextmanager
 def stand_in(directory: pathlib.Path):
-    """The address of a running stand-in: the one that `cargo xtask test` runs, or one of our own."""
+    """The address of a running stand-in: the one that `cargo xtask test` runs, or one of our own. Workers side by side have
+    one each: tests look at all that was recorded there."""
     given = os.environ.get("CUSTODY_TEST_AWS_ENDPOINT")
-    if given:
+    if given and "PYTEST_XDIST_WORKER" not in os.environ:
         yield given
         return
     port = free_port()

@@ -25,3 +25,19 @@ def is_dark(cluster: Cluster, *, database: str = "default") -> bool:
     assert status in (200, 503), (status, message)
     assert status == 200 or "sealed" in message, message
     return status == 503
+
+
+def has_in_memory(pid: int, secret: bytes) -> bool:
+    """Whether a process has these bytes in its memory; only root can look."""
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            first, last = (int(it, 16) for it in line.split()[0].split("-"))
+            if "r" not in line.split()[1] or "[v" in line:
+                continue
+            memory.seek(first)
+            try:
+                if secret in memory.read(last - first):
+                    return True
+            except OSError:
+                continue
+    return False

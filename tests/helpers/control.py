@@ -5,7 +5,6 @@ import http.client
 import json
 import os
 import pathlib
-import random
 import signal
 import socket
 import subprocess
@@ -14,22 +13,23 @@ import uuid
 
 from pymilvus import MilvusClient
 
-from .node import free_port
+from .ports import free_port, free_ports
 from .program import PATIENCE, binary, clean_environment
 
 ADMIN_KEY = "admin-key-4b1d8d6f0f0c4f7c9a57"
 ADMIN_PASSWORD = "correct-horse-battery"
 
 
-def free_ports(count: int) -> str:
-    """A range of ports that nobody uses now, as the setting takes it."""
-    for _ in range(100):
-        first = random.randrange(20_000, 60_000)
-        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
-            for port in range(first, first + count):
-                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
-            return f"{first}-{first + count - 1}"
-    raise AssertionError("no free ports")
+def own_address() -> str | None:
+    """An address of this machine that is not loopback's, if it has one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # Nothing is sent: only the way there is looked up.
+            probe.connect(("203.0.113.1", 9))
+        except OSError:
+            return None
+        address = probe.getsockname()[0]
+    return None if address.startswith("127.") else address
 
 
 class Refused(AssertionError):
@@ -47,7 +47,7 @@ class Control:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory, self.data_dir = directory, directory / "data"
         self.log_file = directory / f"control-{uuid.uuid4().hex[:6]}.log"
-        self.port = free_port()
+        self.host, self.port = "127.0.0.1", free_port()
         self.node_ports = free_ports(8)
         self.clients: list[MilvusClient] = []
         usual = {
@@ -81,6 +81,12 @@ class Control:
             )
         self.wait_for("/readyz to say 200", self.is_ready)
         return self
+
+    def start_at(self, address: str) -> "Control":
+        """The same, for one that listens beyond loopback: it is talked to at one of this machine's other addresses."""
+        listen = self.command[self.command.index("--listen") + 1]
+        self.host, self.port = address, int(listen.rsplit(":", 1)[1])
+        return self.start()
 
     def is_ready(self) -> bool:
         try:
@@ -120,7 +126,7 @@ class Control:
 
     def raw(self, method: str, path: str, body: bytes | None = None, *, token: str | None = ADMIN_KEY, headers=None):
         """Status, headers and bytes of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
         sent = dict(headers or {})
         if token is not None:
             sent["Authorization"] = f"Bearer {token}"
@@ -135,7 +141,7 @@ class Control:
 
     def stream(self, method: str, path: str, body, *, accept: str):
         """The lines of an answer as they come."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=PATIENCE)
         sent = {"Authorization": f"Bearer {ADMIN_KEY}", "Content-Type": "application/json", "Accept": accept}
         try:
             connection.request(method, path, body=json.dumps(body).encode(), headers=sent)

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -12,6 +11,7 @@ import uuid
 
 from pymilvus import MilvusClient
 
+from .ports import free_port
 from .program import PATIENCE, binary, clean_environment
 
 PASSWORD = "correct-horse-battery-staple"
@@ -24,13 +24,6 @@ class NodeDied(AssertionError):
     def __init__(self, node: "Node", code: int):
         super().__init__(f"the node ended with exit code {code}:\n{node.output()}")
         self.code = code
-
-
-def free_port() -> int:
-    """A port that nobody uses now. Nodes keep theirs over restarts."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Node:

@@ -13,6 +13,9 @@ use crate::{
     target,
 };
 
+/// How many Python tests run side by side. On two cores: most of a test is waiting.
+const WORKERS: &str = "4";
+
 /// What pytest ends with when a filter leaves no test.
 const NO_TEST_LEFT: i32 = 5;
 
@@ -50,7 +53,7 @@ pub(crate) fn run(args: &TestArgs, steps: &mut Steps) -> Result<(), Failure> {
     }
     if !args.rust {
         let mut tests = venv.command("python");
-        tests.args(["-m", "pytest", "tests"]).current_dir(root());
+        tests.args(["-m", "pytest", "-n", WORKERS, "--dist", "worksteal", "tests"]).current_dir(root());
         for name in filter {
             tests.args(["-k", name]);
         }
@@ -63,7 +66,7 @@ pub(crate) fn run(args: &TestArgs, steps: &mut Steps) -> Result<(), Failure> {
 
 /// Keeps the user's own AWS account and settings out of a test command.
 pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
-    let settings = ["CUSTODY_CRASH_ROUNDS", "CUSTODY_CRASH_SEED"];
+    let settings = ["CUSTODY_CRASH_ROUNDS", "CUSTODY_CRASH_SEED", "CUSTODY_CRASH_PAUSE", "CUSTODY_CRASH_CLUSTERS"];
     for (name, _) in std::env::vars_os() {
         let theirs = |name: &str| name.starts_with("AWS_") || name.starts_with("CUSTODY_") || name == "RUST_LOG";
         if name.to_str().is_some_and(|name| theirs(name) && !settings.contains(&name)) {

@@ -19,6 +19,7 @@ use crate::{
     node::{NodeParts, NodeSettings, Nodes},
     project::{self, Plan, Project},
     refusal::Refused,
+    tally::Tally,
 };
 
 const DAY: Duration = Duration::from_hours(24);
@@ -72,6 +73,8 @@ pub struct Control {
     pub(crate) ledger: DbLedger,
     pub(crate) options: Options,
     pub(crate) nodes: Arc<Nodes>,
+    /// Requests over REST by the status of their answers.
+    pub(crate) requests: Tally<u16>,
     gatekeeper: Gatekeeper,
 }
 
@@ -92,7 +95,7 @@ impl Control {
         parts: NodeParts,
     ) -> Self {
         let nodes = Arc::new(Nodes::new(settings, parts, db.clone(), ledger.clone()));
-        Self { db, kms, ledger, options, nodes, gatekeeper: Gatekeeper::default() }
+        Self { db, kms, ledger, options, nodes, requests: Tally::default(), gatekeeper: Gatekeeper::default() }
     }
 
     /// Takes over the clusters' processes that run, and starts those that should; returns the link over which they are

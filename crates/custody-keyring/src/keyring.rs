@@ -1,6 +1,6 @@
 //! All zones of one cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,6 +45,8 @@ struct State {
     keys: BTreeMap<KeyArn, Allowed>,
     leases: BTreeMap<KeyArn, Renewed>,
     zones: BTreeMap<ZoneId, Arc<Zone>>,
+    /// Zones that open sealed by hand.
+    sealed: BTreeSet<ZoneId>,
     closed: bool,
 }
 
@@ -184,14 +186,21 @@ impl Keyring {
         self.zones().iter().for_each(|zone| zone.hold(SealReason::Manual));
     }
 
+    /// Lets a zone that is not open yet open sealed by hand: KMS is not asked for its key, until it is unsealed.
+    pub fn seal_at_opening(&self, id: ZoneId) {
+        self.inner.lock().sealed.insert(id);
+    }
+
     /// Ends a seal by hand; the zone opens as soon as its key is proven. False if it is not open.
     pub fn unseal(&self, id: ZoneId) -> bool {
+        self.inner.lock().sealed.remove(&id);
         self.zone(id).map(|zone| self.inner.release(&zone)).is_some()
     }
 
     /// Ends all seals by hand.
     pub fn unseal_all(&self) {
         self.inner.sealed_all.store(false, Ordering::SeqCst);
+        self.inner.lock().sealed.clear();
         self.zones().iter().for_each(|zone| self.inner.release(zone));
     }
 
@@ -291,7 +300,7 @@ impl Inner {
     }
 
     async fn create_zone(&self, id: ZoneId, key: RootKeyRef) -> Result<Arc<Zone>, CreateError> {
-        if self.is_sealed() {
+        if self.sealed_all.load(Ordering::SeqCst) {
             return Err(CreateError::Sealed { zone: id, reason: SealReason::Manual });
         }
         if let Some(version) = self.around.vault.versions(id).await?.pop() {
@@ -345,7 +354,7 @@ impl Inner {
         }
         let lease = self.lease(key.key_arn())?;
         let zone = Arc::new(Zone::new(id, key.key_arn().clone(), Arc::clone(&lease.term), copies));
-        if self.is_sealed() {
+        if self.opens_sealed(&self.lock(), id) {
             zone.hold(SealReason::Manual);
             lease.adopt(&zone);
         } else {
@@ -376,7 +385,7 @@ impl Inner {
         let mut state = self.lock();
         if !state.closed && !state.zones.contains_key(&zone.id()) {
             state.zones.insert(zone.id(), Arc::clone(zone));
-            if self.is_sealed() {
+            if self.opens_sealed(&state, zone.id()) {
                 zone.hold(SealReason::Manual);
             }
             return Entered::New;
@@ -393,8 +402,8 @@ impl Inner {
         self.lock().zones.get(&zone.id()).is_some_and(|held| Arc::ptr_eq(held, zone))
     }
 
-    fn is_sealed(&self) -> bool {
-        self.sealed_all.load(Ordering::SeqCst)
+    fn opens_sealed(&self, state: &State, id: ZoneId) -> bool {
+        self.sealed_all.load(Ordering::SeqCst) || state.sealed.contains(&id)
     }
 
     /// Seals a zone for good and lets go of it.

@@ -106,6 +106,33 @@ async fn a_seal_by_hand_asks_no_kms_and_lasts_until_it_is_ended_by_hand() {
 }
 
 #[tokio::test]
+async fn a_zone_that_waits_for_a_person_opens_sealed_and_the_others_open() {
+    let world = World::new();
+    let (zone, tenant) = (world.zone().await, world.tenant_zone().await);
+    let again = world.restarted();
+    again.seal_at_opening(tenant.id());
+    let later = again.open_zone(tenant.id(), Some(tenant.key().as_str())).await.unwrap();
+    assert_eq!(later.status(), ZoneStatus::Sealed(SealReason::Manual));
+    assert_eq!(print_of(&again.open_zone(ZONE, None).await.unwrap()), print_of(&zone));
+    again.check_now().await;
+    assert_eq!(later.status(), ZoneStatus::Sealed(SealReason::Manual), "no check opens it");
+    assert!(again.unseal(tenant.id()));
+    until("the zone is back", || later.status() == ZoneStatus::Available).await;
+    // Unsealed before it is opened, it opens like any other.
+    for all in [false, true] {
+        let again = world.restarted();
+        again.seal_at_opening(tenant.id());
+        if all {
+            again.unseal_all();
+        } else {
+            assert!(!again.unseal(tenant.id()), "it is not open");
+        }
+        let later = again.open_zone(tenant.id(), Some(tenant.key().as_str())).await.unwrap();
+        assert_eq!(print_of(&later), print_of(&tenant));
+    }
+}
+
+#[tokio::test]
 async fn sealing_all_covers_what_is_opened_later_and_unsealing_still_needs_the_key() {
     let world = World::new();
     let zone = world.zone().await;

@@ -34,8 +34,8 @@ mod wire;
 
 pub use arn::{AliasArn, ArnError, KeyArn, LOCAL_ACCOUNT, LOCAL_REGION, Named, Partition, RoleArn};
 pub use aws::{
-    AwsKms, AwsOptions, AwsSessions, AwsTimeouts, HandedFailure, HandedFailureKind, HandedSession, IdentityError,
-    InsecureEndpoint, SessionName, SessionNameTooLong, SessionSource, configured_region,
+    AwsKms, AwsOptions, AwsSessions, AwsTimeouts, BucketPart, BucketPartError, HandedFailure, HandedFailureKind,
+    HandedSession, IdentityError, InsecureEndpoint, SessionName, SessionNameTooLong, SessionSource, configured_region,
 };
 pub use clock::ClockSkew;
 pub use context::{ContextId, ContextPurpose, EncryptionContext, InvalidContextId};

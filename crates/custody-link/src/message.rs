@@ -31,6 +31,11 @@ pub enum ToControl {
         /// [`Purpose`](custody_kms::Purpose) as one word.
         purpose: String,
     },
+    /// Asks for a session on the cluster's part of the bucket; answered by [`ToNode::Session`] of the same id.
+    AskStorage {
+        /// Names the ask.
+        id: u64,
+    },
     /// Asks what the holder of a control plane's API key may do; answered by [`ToNode::Access`] of the same id.
     AskAccess {
         /// Names the ask.
@@ -53,7 +58,7 @@ pub enum ToNode {
     Configure(Box<NodeConfig>),
     /// Another policy, to be followed from now on.
     Keys(KeyPolicy),
-    /// The answer to [`ToControl::AskSession`].
+    /// The answer to [`ToControl::AskSession`] or [`ToControl::AskStorage`].
     Session {
         /// The ask's.
         id: u64,
@@ -167,6 +172,13 @@ pub struct NodeConfig {
     /// Open what is below the anchor all the same, this time.
     #[serde(default)]
     pub below_anchor: bool,
+    /// Zones (ids) whose key was revoked and which wait for a person, each with what was said of the revocation. They open
+    /// sealed. While the node runs, what it knows itself counts.
+    #[serde(default)]
+    pub held_zones: BTreeMap<String, String>,
+    /// The storage is a bucket, and sessions on the cluster's part of it come from [`ToControl::AskStorage`].
+    #[serde(default)]
+    pub storage_sessions: bool,
 }
 
 /// How a cluster's keys are treated. It changes while the node runs.
@@ -176,7 +188,7 @@ pub struct KeyPolicy {
     pub grace_seconds: BTreeMap<String, u64>,
     /// Keys that databases may be created under, besides the cluster's.
     pub tenant_keys: Vec<KeyRef>,
-    /// Keys (ARNs) after whose revocation a person has to unseal.
+    /// Keys (ARNs) after whose revocation a person has to unseal what was under them.
     pub manual_recovery: Vec<String>,
     /// The cluster is sealed by hand.
     pub hold: bool,

@@ -182,6 +182,15 @@ impl Link {
         }
     }
 
+    /// Asks for a session on the cluster's part of the bucket that it is stored in.
+    pub async fn ask_storage(&self) -> Result<HandedSession, HandedFailure> {
+        let (sender, answer) = oneshot::channel();
+        match self.ask(Waiting::Session(sender), |id| ToControl::AskStorage { id }, answer).await {
+            Ok(answer) => answer.map(Into::into).map_err(Into::into),
+            Err(disconnected) => Err(HandedFailure::ours(disconnected.to_string())),
+        }
+    }
+
     /// Asks what the holder of an API key may do, by the key's SHA-256.
     pub async fn ask_access(&self, digest: &str) -> Result<Access, Disconnected> {
         let (sender, answer) = oneshot::channel();

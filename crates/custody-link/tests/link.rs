@@ -46,6 +46,8 @@ fn config(hold: bool) -> NodeConfig {
         policy: KeyPolicy { hold, grace_seconds: BTreeMap::from([(KEY.to_owned(), 7)]), ..KeyPolicy::default() },
         anchor: None,
         below_anchor: false,
+        held_zones: BTreeMap::new(),
+        storage_sessions: false,
     }
 }
 

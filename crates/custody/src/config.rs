@@ -40,6 +40,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
+    /// The role by which clusters' nodes reach the bucket, under `custody serve`
+    #[arg(long, value_name = "ARN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage_role: Option<String>,
     /// The address to listen on [default: 127.0.0.1:19530; of the control plane 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,6 +125,8 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) storage: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) storage_role: Option<String>,
     /// Each command that listens has a default of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) listen: Option<SocketAddr>,
@@ -186,6 +192,7 @@ impl Default for Settings {
         Self {
             data_dir: "custody-data".into(),
             storage: None,
+            storage_role: None,
             listen: None,
             key_check_interval: Duration::from_mins(10),
             key_grace: Duration::from_hours(1),
@@ -325,7 +332,8 @@ fn secret(name: &str, value: Option<&str>, file: Option<&Path>) -> Result<Option
 /// The settings that are switches.
 const SWITCHES: [&str; 3] = ["insecure", "allow_swap", "log_json"];
 /// The settings that are text, or parsed from it.
-const TEXTS: [&str; 18] = [
+const TEXTS: [&str; 19] = [
+    "storage_role",
     "node_ports",
     "public_host",
     "data_dir",
@@ -407,6 +415,7 @@ mod tests {
     fn every_setting_has_a_variable() {
         let printed = serde_json::to_value(Settings {
             storage: Some(String::new()),
+            storage_role: Some(String::new()),
             tls_cert: Some("a".into()),
             tls_key: Some("a".into()),
             kms_file: Some("a".into()),

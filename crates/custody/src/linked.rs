@@ -2,7 +2,6 @@
 //! goes back.
 
 use std::{
-    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -19,12 +18,14 @@ use tokio::sync::mpsc;
 
 use crate::{
     Failure,
+    bucket_sessions::BucketSessions,
     config::Settings,
     floor::Floor,
     handover,
     inherit::{self, Inherited},
     logging, node,
     root_keys::KeyArgs,
+    storage::Sessions,
 };
 
 /// How long the control plane may take to say what this node is to be.
@@ -99,15 +100,15 @@ fn key_args(cluster_id: ClusterId, config: &NodeConfig) -> Result<KeyArgs, Failu
 /// What a node has of its control plane.
 pub(crate) struct Linked {
     pub(crate) link: Arc<Link>,
+    bucket: Arc<BucketSessions>,
     state: Mutex<State>,
     commands: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
 }
 
 struct State {
     inherited: Inherited,
+    /// What the control plane said; of zones that wait for a person, and of the anchor, what has come about since.
     config: NodeConfig,
-    /// The statuses of zones that wait for a person, as they were before they were held.
-    held: BTreeMap<ZoneId, ZoneStatus>,
     /// The anchor that was told last.
     anchor: Option<Anchor>,
     /// Whether a later one could not be told, and that was said.
@@ -136,8 +137,10 @@ impl Linked {
         if inherited.config.is_none() {
             inherited.hold.follow(false, config.policy.hold);
         }
-        let state = Mutex::new(State { inherited, config, held: BTreeMap::new(), anchor: None, untold: false });
-        Self { link: Arc::new(link), state, commands: tokio::sync::Mutex::new(commands) }
+        let state = Mutex::new(State { inherited, config, anchor: None, untold: false });
+        let link = Arc::new(link);
+        let bucket = Arc::new(BucketSessions::new(Arc::clone(&link)));
+        Self { link, bucket, state, commands: tokio::sync::Mutex::new(commands) }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -147,6 +150,11 @@ impl Linked {
     /// The hash of root's first password.
     pub(crate) fn root_hash(&self) -> Option<String> {
         self.with(|state| state.config.root_hash.clone())
+    }
+
+    /// Where the credentials for the cluster's storage come from, if it is a bucket.
+    pub(crate) fn storage_sessions(&self) -> Option<Sessions> {
+        self.with(|state| state.config.storage_sessions).then(|| Arc::clone(&self.bucket) as _)
     }
 
     /// Below what the cluster is not opened.
@@ -244,7 +252,6 @@ impl Linked {
                     (Some(_), None) => tracing::warn!("an unencrypted cluster can't be sealed"),
                     (Some(Command::Seal), Some(keyring)) => self.seal(keyring),
                     (Some(Command::Unseal), Some(keyring)) => {
-                        self.with(|state| state.held.clear());
                         self.unseal();
                         keyring.unseal_all();
                     }
@@ -265,6 +272,16 @@ impl Linked {
         }
     }
 
+    /// Has the zones that wait for a person open sealed.
+    pub(crate) fn hold_zones(&self, keyring: &Keyring) -> Result<(), Failure> {
+        let zones: Vec<String> = self.with(|state| state.config.held_zones.keys().cloned().collect());
+        for zone in zones {
+            let id = zone.parse().map_err(|error| format!("the control plane holds zone {zone:?}: {error}"))?;
+            keyring.seal_at_opening(id);
+        }
+        Ok(())
+    }
+
     fn seal(&self, keyring: &Keyring) {
         self.with(|state| state.inherited.hold.by_hand = true);
         keyring.seal_all();
@@ -279,6 +296,7 @@ impl Linked {
             }
             state.inherited.hold = inherit::Hold::default();
             state.inherited.outcome = None;
+            state.config.held_zones.clear();
         });
     }
 
@@ -309,7 +327,8 @@ impl Linked {
                 let hold = self.with(|state| {
                     let hold = manual(&state.config.policy, zone.key().as_str());
                     if hold {
-                        state.held.insert(zone.id(), status.clone());
+                        let why = format!("{}; it waits until somebody unseals the cluster", reason(&status));
+                        state.config.held_zones.entry(zone.id().to_string()).or_insert(why);
                     }
                     hold
                 });
@@ -317,8 +336,16 @@ impl Linked {
                     keyring.seal(zone.id());
                 }
             }
-            let held = self.with(|state| state.held.get(&zone.id()).cloned());
-            zone_report(zone, held.as_ref().unwrap_or(&status))
+            let report = zone_report(zone, &status);
+            let held = self.with(|state| state.config.held_zones.get(&report.zone).cloned());
+            // What it waits for, whatever seals it now.
+            match held {
+                Some(reason) => {
+                    let outcome = Some(Outcome::Revoked.as_str().to_owned());
+                    ZoneReport { status: ZoneState::Sealed, outcome, reason: Some(reason), ..report }
+                }
+                None => report,
+            }
         };
         keyring.zones().iter().map(one).collect()
     }
@@ -364,6 +391,13 @@ fn note_refused(zones: &mut [ZoneReport], engine: &Engine) {
         if let Some(report) = report {
             (report.outcome, report.reason) = (Some(ROLLED_BACK.to_owned()), Some(below.to_string()));
         }
+    }
+}
+
+fn reason(status: &ZoneStatus) -> String {
+    match status {
+        ZoneStatus::Sealed(reason) => reason.to_string(),
+        status => status.to_string(),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `custody`: the command line. It reads the settings, names the adapters, and wires the crates together.
 
 mod audit;
+mod bucket_sessions;
 mod config;
 mod demo;
 mod files;

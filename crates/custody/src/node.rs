@@ -180,9 +180,9 @@ async fn open(
     linked: Option<&Linked>,
 ) -> Result<Cluster, Failure> {
     let floor = floor()?;
-    let fresh = is_empty(settings, args).await?;
+    let fresh = is_empty(settings, args, linked).await?;
     let Some(root_key) = args.root_key()? else {
-        let zones: Arc<dyn Zones> = Arc::new(PlainZones::new(store(settings, args)?));
+        let zones: Arc<dyn Zones> = Arc::new(PlainZones::new(store(settings, args, linked)?));
         return start(settings, zones, None, fresh, floor, linked).await;
     };
     let kms = root_keys::providers(settings, args, linked.map(|linked| &linked.link)).await?;
@@ -190,8 +190,11 @@ async fn open(
         // Before the first file: a key that doesn't work must leave nothing behind.
         root_keys::probe(&kms, &root_key, &args.cluster_id).await?;
     }
-    let store = store(settings, args)?;
+    let store = store(settings, args, linked)?;
     let keyring = root_keys::keyring(settings, args, root_key, kms, Arc::clone(&store))?;
+    if let Some(linked) = linked {
+        linked.hold_zones(&keyring)?;
+    }
     let zones = SealedZones::new(store, Arc::clone(&keyring), args.cluster_id.clone());
     start(settings, Arc::new(zones), Some(keyring), fresh, floor, linked).await
 }
@@ -215,14 +218,19 @@ async fn start(
     Ok(Cluster { engine, keyring, made_password })
 }
 
-fn store(settings: &Settings, args: &KeyArgs) -> Result<Arc<dyn ObjectStore>, Failure> {
-    let store = Storage::parse(&settings.storage_url())?.cluster(&args.cluster_id, true)?;
+fn store(settings: &Settings, args: &KeyArgs, linked: Option<&Linked>) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let store = storage(settings, linked)?.cluster(&args.cluster_id, true)?;
     store.ok_or_else(|| "the storage's directory could not be made".into())
 }
 
+/// Where the cluster is stored. Under a control plane a bucket is reached in the sessions that come from there.
+pub(crate) fn storage(settings: &Settings, linked: Option<&Linked>) -> Result<Storage, Failure> {
+    Storage::within(&settings.storage_url(), linked.and_then(Linked::storage_sessions))
+}
+
 /// Whether the storage holds nothing under the cluster's id.
-async fn is_empty(settings: &Settings, args: &KeyArgs) -> Result<bool, Failure> {
-    match Storage::parse(&settings.storage_url())?.cluster(&args.cluster_id, false)? {
+async fn is_empty(settings: &Settings, args: &KeyArgs, linked: Option<&Linked>) -> Result<bool, Failure> {
+    match storage(settings, linked)?.cluster(&args.cluster_id, false)? {
         Some(store) => Ok(store.list(None).try_next().await?.is_none()),
         None => Ok(true),
     }

@@ -13,9 +13,8 @@ use crate::{
     config::Settings,
     handover,
     linked::{Linked, Order},
-    node::stop_signal,
+    node::{self, stop_signal},
     root_keys::{self, KeyArgs},
-    storage::Storage,
 };
 
 /// Serves "sealed" until the key is back, or until stopped.
@@ -74,7 +73,7 @@ async fn wait_for_key(
                 }
             }
         }
-        let (reason, outcome) = match look(settings, args, root_key.clone(), Arc::clone(&kms)).await {
+        let (reason, outcome) = match look(settings, args, root_key.clone(), Arc::clone(&kms), linked).await {
             Ok(status) if status.is_usable() => return Ok(Order::Open),
             Ok(status) => (status.to_string(), status.outcome()),
             Err(error) => (error.to_string(), None),
@@ -93,8 +92,9 @@ async fn look(
     args: &KeyArgs,
     root_key: RootKeyRef,
     kms: Arc<Providers>,
+    linked: Option<&Linked>,
 ) -> Result<ZoneStatus, Failure> {
-    let store = Storage::parse(&settings.storage_url())?.cluster(&args.cluster_id, false)?;
+    let store = node::storage(settings, linked)?.cluster(&args.cluster_id, false)?;
     let store = store.ok_or("the cluster's storage is gone")?;
     let keyring = root_keys::keyring(settings, args, root_key, kms, store)?;
     Ok(keyring.open_zone(ZoneId::CLUSTER, None).await?.status())

@@ -10,13 +10,15 @@ use std::{
 
 use clap::Args;
 use custody_control::{
-    ClusterStorage, Control, Db, Destroyed, NodeParts, NodeSettings, Options,
+    ClusterStorage, Control, Db, Destroyed, NodeParts, NodeSettings, Options, StorageRole,
     access::{ADMIN, AdminCredentials, FirstCredentials},
     alert::Allowed,
     cmek::DbLedger,
 };
 use custody_http::Limits;
-use custody_kms::{AwsKms, AwsOptions, AwsSessions, LocalKms, Provider, Providers, SessionName, configured_region};
+use custody_kms::{
+    AwsKms, AwsOptions, AwsSessions, BucketPart, LocalKms, Provider, Providers, SessionName, configured_region,
+};
 use custody_store::ClusterId;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
@@ -33,10 +35,13 @@ use crate::{
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 /// The shortest credential that may be given where others than this machine can try it.
 const SHORTEST_CREDENTIAL: usize = 20;
-/// The variables that a node gets, where they are set: where KMS is, and whose certificates are trusted.
-const NODE_VARIABLES: [&str; 6] = [
+/// The variables that a node gets, where they are set: where KMS and the bucket are, and whose certificates are trusted.
+const NODE_VARIABLES: [&str; 9] = [
+    "AWS_REGION",
+    "AWS_DEFAULT_REGION",
     "AWS_ENDPOINT_URL",
     "AWS_ENDPOINT_URL_KMS",
+    "AWS_ENDPOINT_URL_S3",
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "SSL_CERT_FILE",
@@ -122,11 +127,16 @@ async fn control(
     };
     let storage = Arc::new(DestroyOnly(settings.storage_url()));
     let parts = NodeParts { storage, sessions: Some(sessions), local_keys };
-    Ok(Control::new(db, Arc::new(providers), ledger, options, node_settings(settings, address)?, parts))
+    let nodes = node_settings(settings, address, storage_role(settings).await?)?;
+    Ok(Control::new(db, Arc::new(providers), ledger, options, nodes, parts))
 }
 
 /// What every cluster's node is started with.
-fn node_settings(settings: &Settings, address: SocketAddr) -> Result<NodeSettings, Failure> {
+fn node_settings(
+    settings: &Settings,
+    address: SocketAddr,
+    storage_role: Option<StorageRole>,
+) -> Result<NodeSettings, Failure> {
     // A node runs in a directory of its own.
     let absolute = |path: &Path| std::path::absolute(path);
     let tls = match (&settings.tls_cert, &settings.tls_key) {
@@ -145,6 +155,7 @@ fn node_settings(settings: &Settings, address: SocketAddr) -> Result<NodeSetting
         program: std::env::current_exe()?,
         data_dir: absolute(&settings.data_dir)?,
         storage: absolute_storage(&settings.storage_url())?,
+        storage_role,
         host: address.ip(),
         public_host,
         ports: settings.ports()?,
@@ -159,14 +170,37 @@ fn node_settings(settings: &Settings, address: SocketAddr) -> Result<NodeSetting
     })
 }
 
-/// A local directory as it is named from anywhere.
+/// The role that nodes reach the bucket by. They get no credentials of ours, but sessions of that role, each on its own
+/// cluster's part of the bucket.
+async fn storage_role(settings: &Settings) -> Result<Option<StorageRole>, Failure> {
+    let url = settings.storage_url();
+    let Some((bucket, prefix)) = storage::bucket(&url) else {
+        return match &settings.storage_role {
+            None => Ok(None),
+            Some(_) => Err(format!("storage_role is for a bucket, and storage is {url}: leave one of them out").into()),
+        };
+    };
+    let role = settings.storage_role.as_deref().ok_or_else(|| {
+        format!(
+            "storage {url}: --storage-role has to name a role of yours that may read, write, delete and list there: each node gets \
+             sessions of it that reach its own cluster's part of the bucket only"
+        )
+    })?;
+    let region = configured_region().await.ok_or_else(|| {
+        format!("storage {url}: no AWS region is set (AWS_REGION or a profile): say where the bucket is")
+    })?;
+    // Whatever a cluster will be called, its part of the bucket can be named in a policy.
+    BucketPart::new(bucket, format!("{prefix}/clusters/in01").trim_start_matches('/'))
+        .map_err(|error| format!("storage {url}: {error}"))?;
+    let role = role.trim().parse().map_err(|error| format!("storage_role: {error}"))?;
+    Ok(Some(StorageRole { role, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region }))
+}
+
+/// A local directory as it is named from anywhere; a bucket as it is.
 fn absolute_storage(url: &str) -> Result<String, Failure> {
     match url.strip_prefix("file://") {
-        None if url.contains("://") => Err(format!(
-            "storage {url}: under `custody serve` clusters are stored in a directory so far: a node gets no credentials of ours, and \
-             would need some for a bucket (`custody node` by itself takes s3://)"
-        )
-        .into()),
+        None if storage::bucket(url).is_some() => Ok(url.to_owned()),
+        None if url.contains("://") => Err(format!("storage {url}: only file:// and s3:// are known").into()),
         path => Ok(std::path::absolute(path.unwrap_or(url))?.display().to_string()),
     }
 }

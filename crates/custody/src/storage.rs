@@ -5,12 +5,20 @@ use std::{path::PathBuf, sync::Arc};
 use custody_control::Destroyed;
 use custody_store::ClusterId;
 use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, aws::AmazonS3Builder, path::Path, prefix::PrefixStore};
+use object_store::{
+    CredentialProvider, ObjectMeta, ObjectStore, ObjectStoreExt,
+    aws::{AmazonS3Builder, AwsCredential},
+    path::Path,
+    prefix::PrefixStore,
+};
 
 use crate::{
     Failure,
     local_store::{LocalStore, lock_file},
 };
+
+/// Where the credentials for a bucket come from, if not from this process's own settings.
+pub(crate) type Sessions = Arc<dyn CredentialProvider<Credential = AwsCredential>>;
 
 /// Where clusters are stored.
 pub(crate) enum Storage {
@@ -21,15 +29,24 @@ pub(crate) enum Storage {
 }
 
 impl Storage {
-    /// Understands `file:///DIR`, a plain directory, and `s3://BUCKET/PREFIX`.
+    /// Understands `file:///DIR`, a plain directory, and `s3://BUCKET/PREFIX`. A bucket is reached as the usual AWS variables
+    /// say.
     pub(crate) fn parse(text: &str) -> Result<Self, Failure> {
-        if let Some(rest) = text.strip_prefix("s3://") {
-            let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+        Self::within(text, None)
+    }
+
+    /// The same; a bucket is reached in these sessions, if there are any, and by nothing else.
+    pub(crate) fn within(text: &str, sessions: Option<Sessions>) -> Result<Self, Failure> {
+        if let Some((bucket, prefix)) = bucket(text) {
             let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
-            // The SDK's variable, which the KMS side obeys too; object_store's own takes precedence.
-            if let (Ok(endpoint), Err(_)) = (std::env::var("AWS_ENDPOINT_URL"), std::env::var("AWS_ENDPOINT")) {
+            // The SDK's variables, which the KMS side obeys too; object_store's own takes precedence.
+            let endpoint = std::env::var("AWS_ENDPOINT_URL_S3").or_else(|_| std::env::var("AWS_ENDPOINT_URL"));
+            if let (Ok(endpoint), Err(_)) = (endpoint, std::env::var("AWS_ENDPOINT")) {
                 let plain = endpoint.starts_with("http://");
                 builder = builder.with_endpoint(endpoint).with_allow_http(plain);
+            }
+            if let Some(sessions) = sessions {
+                builder = builder.with_credentials(sessions);
             }
             let store = builder.build().map_err(|error| format!("storage {text}: {error}"))?;
             return Ok(Self::S3 { store: Box::new(store), prefix: Path::parse(prefix)? });
@@ -65,6 +82,13 @@ impl Storage {
     }
 }
 
+/// The bucket and the prefix that a storage URL names, if it names a bucket.
+pub(crate) fn bucket(url: &str) -> Option<(&str, &str)> {
+    let rest = url.strip_prefix("s3://")?;
+    let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
+    Some((bucket, prefix.trim_end_matches('/')))
+}
+
 /// Leaves a text beside the clusters, in place of an older one.
 pub(crate) async fn keep(url: &str, name: &str, text: String) -> Result<(), Failure> {
     let (store, path): (Box<dyn ObjectStore>, Path) = match Storage::parse(url)? {
@@ -89,11 +113,8 @@ pub(crate) async fn destroy(url: &str, cluster: &ClusterId) -> Result<Destroyed,
     let mut destroyed =
         Destroyed { remains: remains.iter().map(ToString::to_string).collect(), ..Destroyed::default() };
     let Some(store) = storage.cluster(cluster, false)? else { return Ok(destroyed) };
-    let objects: Vec<ObjectMeta> = store.list(None).try_collect().await?;
-    let (keyrings, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_keyring);
-    destroyed.bytes = keyrings.iter().chain(&others).map(|object| object.size).sum();
-    destroyed.keyrings = delete(&*store, keyrings).await?;
-    destroyed.objects = delete(&*store, others).await?;
+    let objects = store.list(None).try_collect().await?;
+    keyrings_first(objects, &mut destroyed, |objects| delete(Arc::clone(&store), objects)).await?;
     if let Some(directory) = directory {
         // Empty directories, and files that a crash left half written.
         gone(&directory, std::fs::remove_dir_all(&directory))?;
@@ -101,6 +122,19 @@ pub(crate) async fn destroy(url: &str, cluster: &ClusterId) -> Result<Destroyed,
         gone(&lock, std::fs::remove_file(&lock))?;
     }
     Ok(destroyed)
+}
+
+/// Deletes the keyrings, and only when all of them are gone the rest.
+async fn keyrings_first<Deleted: Future<Output = Result<u64, Failure>>>(
+    objects: Vec<ObjectMeta>,
+    destroyed: &mut Destroyed,
+    delete: impl Fn(Vec<ObjectMeta>) -> Deleted,
+) -> Result<(), Failure> {
+    let (keyrings, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_keyring);
+    destroyed.bytes = keyrings.iter().chain(&others).map(|object| object.size).sum();
+    destroyed.keyrings = delete(keyrings).await?;
+    destroyed.objects = delete(others).await?;
+    Ok(())
 }
 
 /// Takes what is gone already for removed.
@@ -131,7 +165,7 @@ fn is_keyring(object: &ObjectMeta) -> bool {
     object.location.parts().any(|part| part.as_ref() == "keyring")
 }
 
-async fn delete(store: &dyn ObjectStore, objects: Vec<ObjectMeta>) -> Result<u64, Failure> {
+async fn delete(store: Arc<dyn ObjectStore>, objects: Vec<ObjectMeta>) -> Result<u64, Failure> {
     let paths = futures::stream::iter(objects.into_iter().map(|object| Ok(object.location))).boxed();
     let mut deleted = store.delete_stream(paths);
     let mut count = 0;
@@ -143,4 +177,57 @@ async fn delete(store: &dyn ObjectStore, objects: Vec<ObjectMeta>) -> Result<u64
         }
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    async fn cluster() -> (Arc<dyn ObjectStore>, Vec<ObjectMeta>) {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        for path in ["a/data/1", "a/keyring/1/0", "catalog/wal/1", "keyring/1/1", "z/keyring/2/0"] {
+            store.put(&path.into(), path.into()).await.unwrap();
+        }
+        let objects = store.list(None).try_collect().await.unwrap();
+        (store, objects)
+    }
+
+    #[tokio::test]
+    async fn keyrings_go_before_everything_else() {
+        let (store, objects) = cluster().await;
+        let (mut destroyed, order) = (Destroyed::default(), Mutex::new(Vec::new()));
+        let deleting = |objects: Vec<ObjectMeta>| {
+            order.lock().unwrap().extend(objects.iter().map(|object| object.location.to_string()));
+            delete(Arc::clone(&store), objects)
+        };
+        keyrings_first(objects, &mut destroyed, deleting).await.unwrap();
+        let order = order.into_inner().unwrap();
+        assert_eq!(order[..3], ["a/keyring/1/0", "keyring/1/1", "z/keyring/2/0"]);
+        assert_eq!((destroyed.keyrings, destroyed.objects, order.len()), (3, 2, 5));
+        assert_eq!(destroyed.bytes, order.iter().map(|path| path.len() as u64).sum::<u64>());
+        assert!(store.list(None).next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn where_a_keyring_can_not_be_deleted_nothing_else_is() {
+        let (_, objects) = cluster().await;
+        let calls = Mutex::new(0);
+        let failing = |_| {
+            *calls.lock().unwrap() += 1;
+            std::future::ready(Err("no".into()))
+        };
+        assert!(keyrings_first(objects, &mut Destroyed::default(), failing).await.is_err());
+        assert_eq!(*calls.lock().unwrap(), 1);
+    }
+
+    #[test]
+    fn a_bucket_is_named_by_its_url() {
+        assert_eq!(bucket("s3://vectors/prod/a/"), Some(("vectors", "prod/a")));
+        assert_eq!(bucket("s3://vectors"), Some(("vectors", "")));
+        assert_eq!(bucket("/srv/vectors"), None);
+    }
 }

@@ -103,6 +103,8 @@ impl World {
             policy: self.policy.clone(),
             anchor: self.anchor.clone(),
             below_anchor: self.below_anchor,
+            held_zones: BTreeMap::new(),
+            storage_sessions: false,
         }
     }
 

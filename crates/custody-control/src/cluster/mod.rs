@@ -14,4 +14,4 @@ pub use drop::{DROP_WAIT, Dropped};
 pub use shape::{Cluster, ClusterStatus, ClusterZone};
 
 pub(crate) use row::{Phase, Row, all, find, get};
-pub(crate) use shape::{dark_zones, status};
+pub(crate) use shape::{dark_zones, state_of, status};

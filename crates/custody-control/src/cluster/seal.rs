@@ -86,6 +86,9 @@ impl Control {
         sqlx::query!("UPDATE clusters SET held = ?1, waits = waits AND ?1 WHERE id = ?2", hold, row.id)
             .execute(&mut *change)
             .await?;
+        if !hold {
+            sqlx::query!("DELETE FROM held_zones WHERE cluster_id = ?", row.id).execute(&mut *change).await?;
+        }
         append(&mut change, Deed::by(caller, &row.project_id, action, &row.id)).await?;
         Ok(change.commit().await?)
     }

@@ -25,6 +25,8 @@ pub enum ClusterStatus {
 }
 
 impl ClusterStatus {
+    pub(crate) const ALL: [Self; 5] = [Self::Creating, Self::Running, Self::Abnormal, Self::Suspended, Self::Deleting];
+
     /// As it stands in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,8 +49,7 @@ impl FromStr for ClusterStatus {
     type Err = Refused;
 
     fn from_str(text: &str) -> Result<Self, Refused> {
-        let all = [Self::Creating, Self::Running, Self::Abnormal, Self::Suspended, Self::Deleting];
-        let known = all.into_iter().find(|status| status.as_str() == text);
+        let known = Self::ALL.into_iter().find(|status| status.as_str() == text);
         known.ok_or_else(|| Refused::internal(format!("a cluster's stored status is {text:?}")))
     }
 }
@@ -73,17 +74,22 @@ pub struct ClusterZone {
     pub grace_until: Option<String>,
 }
 
+/// The state of a zone, as it stands in the API.
+pub(crate) fn state_of(zone: &ZoneReport) -> &'static str {
+    match zone.status {
+        ZoneState::Available => "AVAILABLE",
+        ZoneState::Grace => "GRACE",
+        ZoneState::Sealed => "SEALED",
+    }
+}
+
 impl From<&ZoneReport> for ClusterZone {
     fn from(zone: &ZoneReport) -> Self {
         Self {
             zone_id: zone.zone.clone(),
             key_arn: zone.key_arn.clone(),
             key_version: zone.key_version,
-            state: match zone.status {
-                ZoneState::Available => "AVAILABLE",
-                ZoneState::Grace => "GRACE",
-                ZoneState::Sealed => "SEALED",
-            },
+            state: state_of(zone),
             reason: zone.reason.clone(),
             grace_until: zone.grace_until_unix_ms.and_then(|at| i64::try_from(at).ok()).map(rfc3339),
         }

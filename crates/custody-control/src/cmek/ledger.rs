@@ -1,6 +1,6 @@
 //! The record of calls to KMS and STS in the database (rule 21): ours, and those of the nodes.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use custody_kms::{KeyArn, Ledger, LedgerEntry, Outcome, RoleArn};
 use serde::Serialize;
@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     db::{Db, at, millis, now},
     refusal::Refused,
+    tally::Tally,
 };
 
 /// Who called, where it was the control plane itself.
@@ -87,19 +88,29 @@ enum Line {
 
 /// Writes calls down, in their order and behind the calls' backs.
 #[derive(Clone)]
-pub struct DbLedger(mpsc::Sender<Line>);
+pub struct DbLedger {
+    lines: mpsc::Sender<Line>,
+    /// Calls by action and outcome.
+    counts: Arc<Tally<(String, String)>>,
+}
 
 impl DbLedger {
     /// Starts writing. It ends when the last of its clones is gone.
     pub fn start(db: Db) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
         tokio::spawn(write(db, receiver));
-        Self(sender)
+        Self { lines: sender, counts: Arc::default() }
+    }
+
+    /// How many calls there were since the process began, by action and outcome.
+    pub(crate) fn counts(&self) -> Vec<((String, String), u64)> {
+        self.counts.all()
     }
 
     /// Takes a call that a node made.
     pub fn take(&self, call: KmsCall) {
-        if self.0.try_send(Line::Call(Box::new(call))).is_err() {
+        self.counts.count((call.action.clone(), call.outcome.clone()));
+        if self.lines.try_send(Line::Call(Box::new(call))).is_err() {
             // It stands in the log all the same: the gate writes every call there.
             tracing::error!("a KMS call could not be written to the ledger: the database does not keep up");
         }
@@ -108,7 +119,7 @@ impl DbLedger {
     /// Returns once every call that was recorded before is written.
     pub(crate) async fn written(&self) {
         let (sender, written) = oneshot::channel();
-        if self.0.send(Line::Written(sender)).await.is_ok() {
+        if self.lines.send(Line::Written(sender)).await.is_ok() {
             // Gone only when the database is closed.
             let _ = written.await;
         }

@@ -22,6 +22,8 @@ pub enum KeyStatus {
 }
 
 impl KeyStatus {
+    pub(crate) const ALL: [Self; 4] = [Self::Available, Self::Revoked, Self::Unreachable, Self::Misconfigured];
+
     /// As it stands in the API.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -33,7 +35,7 @@ impl KeyStatus {
     }
 
     pub(super) fn stored(text: &str) -> Result<Self, Refused> {
-        [Self::Available, Self::Revoked, Self::Unreachable, Self::Misconfigured]
+        Self::ALL
             .into_iter()
             .find(|status| status.as_str() == text)
             .ok_or_else(|| Refused::internal(format!("a key's stored status is {text:?}")))

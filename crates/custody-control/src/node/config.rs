@@ -50,7 +50,15 @@ impl Nodes {
             policy: policy(row, &keys),
             anchor: row.anchor.clone(),
             below_anchor: row.below_anchor,
+            held_zones: self.held_zones(&row.id).await?,
+            storage_sessions: settings.storage_role.is_some(),
         })
+    }
+
+    /// The zones that wait for a person, each with why.
+    async fn held_zones(&self, cluster: &str) -> Result<BTreeMap<String, String>, Refused> {
+        let found = sqlx::query!("SELECT zone_id, reason FROM held_zones WHERE cluster_id = ?", cluster);
+        Ok(found.fetch_all(self.db.pool()).await?.into_iter().map(|zone| (zone.zone_id, zone.reason)).collect())
     }
 
     /// Tells a cluster's node how its keys are to be treated now. One that can't be told is told when it connects again;

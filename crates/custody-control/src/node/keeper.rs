@@ -81,6 +81,7 @@ impl Keeper {
         match started {
             Ok(process) => {
                 tracing::info!(cluster = self.cluster, pid = process.id(), "a node is started");
+                self.nodes.starts.count(self.cluster.clone());
                 self.took(process, false);
                 true
             }

@@ -18,7 +18,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use custody_kms::{AwsSessions, Provider};
+use custody_kms::{AwsSessions, BucketPart, BucketPartError, Provider, RoleArn};
 use custody_link::{Listener, Outgoing, ToNode};
 use tokio::{
     sync::{Notify, watch},
@@ -32,6 +32,7 @@ use crate::{
     cmek::DbLedger,
     db::Db,
     refusal::{Kind, Refused},
+    tally::Tally,
 };
 
 /// How long a node may take to end once it is told to.
@@ -49,6 +50,8 @@ pub struct NodeSettings {
     pub data_dir: PathBuf,
     /// Where clusters are stored.
     pub storage: String,
+    /// The role that nodes reach it by, if it is a bucket.
+    pub storage_role: Option<StorageRole>,
     /// The address that nodes listen on.
     pub host: IpAddr,
     /// What clients connect to, if that has another name.
@@ -71,6 +74,26 @@ pub struct NodeSettings {
     pub log_json: bool,
     /// The nodes' whole environment; no secret stands in it.
     pub environment: Vec<(String, String)>,
+}
+
+/// The operator's role for the bucket that clusters are stored in. Each node gets sessions on its own cluster's part.
+#[derive(Clone, Debug)]
+pub struct StorageRole {
+    /// The role.
+    pub role: RoleArn,
+    /// The bucket.
+    pub bucket: String,
+    /// What is before `clusters/CLUSTER`; may be empty.
+    pub prefix: String,
+    /// Where STS is asked.
+    pub region: String,
+}
+
+impl StorageRole {
+    fn part(&self, cluster: &str) -> Result<BucketPart, BucketPartError> {
+        let prefix = [self.prefix.as_str(), "clusters", cluster].join("/");
+        BucketPart::new(&self.bucket, prefix.trim_start_matches('/'))
+    }
 }
 
 impl NodeSettings {
@@ -137,6 +160,8 @@ pub(crate) struct Nodes {
     db: Db,
     ledger: DbLedger,
     known: Mutex<HashMap<String, Arc<Node>>>,
+    /// How often a process was started for each cluster.
+    pub(crate) starts: Tally<String>,
     /// Whether all are to end.
     stopping: watch::Sender<bool>,
 }
@@ -162,6 +187,7 @@ impl Nodes {
             db,
             ledger,
             known: Mutex::default(),
+            starts: Tally::default(),
             stopping: watch::Sender::new(false),
         }
     }
@@ -264,6 +290,7 @@ impl Nodes {
 
     /// Forgets a cluster that is no more.
     pub(crate) fn forget(&self, cluster: &str) {
+        self.starts.forget(&cluster.to_owned());
         if let Some(node) = lock(&self.known).remove(cluster) {
             node.wake.notify_one();
         }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use custody_kms::Outcome;
-use custody_link::{NodeState, Report};
+use custody_link::{NodeState, Report, ZoneState};
 
 use super::Nodes;
 use crate::{
@@ -35,6 +35,7 @@ impl Nodes {
         }
         if report.state == NodeState::Serving {
             self.note_keys(&row, report).await?;
+            self.note_held_zones(&row, report).await?;
         }
         Ok(())
     }
@@ -67,6 +68,35 @@ impl Nodes {
         .execute(self.db.pool())
         .await?;
         Ok(())
+    }
+
+    /// Which databases wait for a person, so that they do after the node's process has ended, too. One that is open again was
+    /// unsealed; one that the node does not speak of is as it was.
+    async fn note_held_zones(&self, row: &Row, report: &Report) -> Result<(), Refused> {
+        let manual = Recovery::Manual.as_str();
+        let revoked = Some(Outcome::Revoked.as_str());
+        let mut change = self.db.change().await?;
+        for zone in report.zones.iter().filter(|zone| Some(&zone.key_arn) != row.key_arn.as_ref()) {
+            if zone.status != ZoneState::Sealed {
+                sqlx::query!("DELETE FROM held_zones WHERE cluster_id = ? AND zone_id = ?", row.id, zone.zone)
+                    .execute(&mut *change)
+                    .await?;
+            } else if zone.outcome.as_deref() == revoked {
+                sqlx::query!(
+                    "INSERT OR IGNORE INTO held_zones (cluster_id, zone_id, reason)
+                     SELECT ?, ?, ifnull(?, '') WHERE EXISTS (SELECT 1 FROM keys WHERE project_id = ? AND arn = ? AND recovery = ?)",
+                    row.id,
+                    zone.zone,
+                    zone.reason,
+                    row.project_id,
+                    zone.key_arn,
+                    manual
+                )
+                .execute(&mut *change)
+                .await?;
+            }
+        }
+        Ok(change.commit().await?)
     }
 
     /// Which tenants' keys the cluster's databases are under. A key that the node was not allowed to open anything under

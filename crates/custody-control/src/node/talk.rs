@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use custody_kms::{HandedFailure, HandedSession, Ledger, LedgerEntry, Purpose, SessionName, SessionSource};
+use custody_kms::{
+    AwsSessions, HandedFailure, HandedSession, Ledger, LedgerEntry, Purpose, SessionName, SessionSource,
+};
 use custody_link::{Access, CallRecord, Incoming, Listener, Outgoing, Pending, ToControl, ToNode};
 use tokio::task::JoinSet;
 
@@ -81,6 +83,13 @@ impl Nodes {
                         drop(outgoing.send(&ToNode::session(id, session)).await);
                     });
                 }
+                ToControl::AskStorage { id } => {
+                    let (nodes, cluster, outgoing) = (Arc::clone(self), row.id.clone(), outgoing.clone());
+                    asks.spawn(async move {
+                        let session = nodes.storage_session(&cluster).await;
+                        drop(outgoing.send(&ToNode::session(id, session)).await);
+                    });
+                }
                 ToControl::AskAccess { id, digest } => {
                     let (nodes, project, outgoing) = (Arc::clone(self), row.project_id.clone(), outgoing.clone());
                     asks.spawn(async move {
@@ -102,11 +111,26 @@ impl Nodes {
         let key = self.reference(row, arn).await.map_err(|error| ours(&error))?;
         let key = key.ok_or_else(|| ours(&format!("{arn} is no key that cluster {} may use", row.id)))?;
         let purpose = Purpose::parse(purpose).ok_or_else(|| ours(&"the purpose is unknown"))?;
+        self.sessions_of(&row.id)?.session(&key, purpose).await
+    }
+
+    /// A session on the part of the bucket that a cluster is stored in, and on nothing else.
+    async fn storage_session(&self, cluster: &str) -> Result<HandedSession, HandedFailure> {
+        let ours = |error: &dyn std::fmt::Display| HandedFailure::ours(error.to_string());
+        let storage = &self.settings.storage_role;
+        let storage = storage.as_ref().ok_or_else(|| ours(&"clusters are not stored in a bucket"))?;
+        let part = storage.part(cluster).map_err(|error| ours(&error))?;
+        self.sessions_of(cluster)?.on_bucket(&storage.role, &part, &storage.region).await
+    }
+
+    /// Who opens sessions in a cluster's name.
+    fn sessions_of(&self, cluster: &str) -> Result<AwsSessions, HandedFailure> {
+        let ours = |error: &dyn std::fmt::Display| HandedFailure::ours(error.to_string());
         let sessions = self.sessions.as_ref().ok_or_else(|| ours(&"this service has no AWS credentials"))?;
-        let id = row.id.parse().map_err(|error| ours(&error))?;
+        let id = cluster.parse().map_err(|error| ours(&error))?;
         let name = SessionName::of(&id).map_err(|error| ours(&error))?;
-        let ledger = CallsOf { cluster: row.id.clone(), ledger: self.ledger.clone() };
-        sessions.named(name, Arc::new(ledger)).session(&key, purpose).await
+        let ledger = CallsOf { cluster: cluster.to_owned(), ledger: self.ledger.clone() };
+        Ok(sessions.named(name, Arc::new(ledger)))
     }
 
     /// What the holder of an API key may do with the data of a project's clusters.

@@ -8,6 +8,7 @@ mod clusters;
 mod jobs;
 mod keys;
 mod live;
+mod metrics;
 mod projects;
 mod regions;
 mod who;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, State},
     http::StatusCode,
     middleware,
     response::{IntoResponse, Response},
@@ -53,6 +54,7 @@ pub fn router(control: Arc<Control>) -> Router {
         .merge(alerts::router())
         .merge(clusters::router())
         .merge(jobs::router())
+        .merge(metrics::router())
         .routes(routes!(healthz))
         .routes(routes!(readyz))
         .split_for_parts();
@@ -62,6 +64,7 @@ pub fn router(control: Arc<Control>) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(answer::in_the_envelope))
+        .layer(middleware::map_response_with_state(Arc::clone(&control), count))
         .layer(DefaultBodyLimit::max(LARGEST_REQUEST))
         .with_state(control)
 }
@@ -79,9 +82,14 @@ async fn healthz() -> &'static str {
     tag = "service",
     responses((status = 200, body = String, content_type = "text/plain"), (status = 503, body = answer::Error))
 )]
-async fn readyz(control: axum::extract::State<Arc<Control>>) -> Result<&'static str, Refused> {
+async fn readyz(State(control): State<Arc<Control>>) -> Result<&'static str, Refused> {
     control.ready().await?;
     Ok("ready\n")
+}
+
+async fn count(State(control): State<Arc<Control>>, response: Response) -> Response {
+    control.requests.count(response.status().as_u16());
+    response
 }
 
 async fn unknown() -> Refused {

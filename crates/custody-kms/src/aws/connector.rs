@@ -44,12 +44,14 @@ pub(crate) struct AwsConnector {
 }
 
 /// A role that is to be assumed.
-struct Assumed<'a> {
-    role: &'a RoleArn,
-    external_id: Option<&'a ExternalId>,
+pub(super) struct Assumed<'a> {
+    pub(super) role: &'a RoleArn,
+    pub(super) external_id: Option<&'a ExternalId>,
     /// What the session may do, whatever the role allows besides.
-    policy: String,
-    name: &'a SessionName,
+    pub(super) policy: String,
+    pub(super) name: &'a SessionName,
+    /// How long the session lasts.
+    pub(super) seconds: i32,
 }
 
 impl AwsConnector {
@@ -119,7 +121,7 @@ impl AwsConnector {
             .role_session_name(what.name.as_str())
             .policy(what.policy)
             .set_external_id(what.external_id.map(|id| id.expose().to_owned()))
-            .duration_seconds(SESSION_SECONDS)
+            .duration_seconds(what.seconds)
             .send()
             .await
             .map_err(|error| failure(&error))
@@ -133,11 +135,11 @@ impl AwsConnector {
         name: &SessionName,
     ) -> Result<Opened<HandedSession>, Failure> {
         let policy = session_policy(key.key_arn());
-        let what = Assumed { role, external_id: key.external_id(), policy, name };
+        let what = Assumed { role, external_id: key.external_id(), policy, name, seconds: SESSION_SECONDS };
         self.open(key.key_arn().region(), what).await
     }
 
-    async fn open(&self, region: &str, what: Assumed<'_>) -> Result<Opened<HandedSession>, Failure> {
+    pub(super) async fn open(&self, region: &str, what: Assumed<'_>) -> Result<Opened<HandedSession>, Failure> {
         let config = self.region(region).await?;
         let base = self.base(&config).await?;
         let output = self.assume(&config, base, what).await?;
@@ -227,6 +229,7 @@ impl AliasConnector for AwsConnector {
             external_id: alias.external_id(),
             policy: alias_policy(alias.alias()),
             name: &self.options.session_name,
+            seconds: SESSION_SECONDS,
         };
         let Opened { value, session, request_id } = self.open(region, what).await?;
         let wire = self.wire(&self.region(region).await?, handed_credentials(value));

@@ -1,5 +1,6 @@
 //! AWS KMS, reached by assuming the key owner's role.
 
+mod bucket;
 mod connector;
 mod endpoint;
 mod failure;
@@ -19,6 +20,7 @@ use aws_config::profile::ProfileFileRegionProvider;
 use aws_sdk_sts::config::{Credentials, ProvideCredentials, SharedCredentialsProvider};
 
 use crate::arn::KeyArn;
+pub use crate::aws::bucket::{BucketPart, BucketPartError};
 use crate::aws::connector::AwsConnector;
 pub use crate::aws::endpoint::InsecureEndpoint;
 #[cfg(feature = "fuzzing")]

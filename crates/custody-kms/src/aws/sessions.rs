@@ -33,6 +33,18 @@ impl AwsSessions {
         Ok(Self { connector: Arc::new(AwsConnector::new(options)), name, recorder: Recorder(ledger), retry })
     }
 
+    pub(super) fn connector(&self) -> &AwsConnector {
+        &self.connector
+    }
+
+    pub(super) fn name(&self) -> &SessionName {
+        &self.name
+    }
+
+    pub(super) fn retry(&self) -> RetryPolicy {
+        self.retry
+    }
+
     /// The same under another session name, recorded elsewhere: one for each cluster. Connections and base credentials
     /// are shared.
     #[must_use]
