@@ -6,6 +6,8 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
+import stat
 import tempfile
 import time
 
@@ -390,6 +392,26 @@ def test_a_tenants_database_waits_for_a_person_where_its_keys_owner_wants_one(co
     control.wait_for("a new process", lambda: cluster.pid)
     cluster.wait_for_status("RUNNING")
     control.wait_for("the zone to be open", lambda: not is_dark(cluster, database="tenant"))
+
+
+def test_who_does_not_show_a_clusters_token_is_told_nothing(control, kms):
+    project, arn = control.create_project(), kms.create_key()
+    add_key(control, project, arn)
+    cluster = control.create_cluster(project, arn)
+    link = control.data_dir / "link"
+    assert stat.S_IMODE(link.stat().st_mode) == 0o700
+    directory = os.open(link, os.O_PATH)
+    for name, token in [(cluster.id, "00" * 32), (cluster.id, ""), ("in01-none", "00" * 32)]:
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.settimeout(30)
+            # Short enough for a socket's path, however deep the directory is.
+            stranger.connect(f"/proc/self/fd/{directory}/control.sock")
+            hello = json.dumps({"hello": {"cluster": name, "token": token}}).encode()
+            stranger.sendall(len(hello).to_bytes(4, "big") + hello)
+            assert stranger.recv(1) == b"", "neither configuration nor error"
+    os.close(directory)
+    control.wait_for("that to be noted", lambda: control.output().count("was turned away") == 3)
+    assert cluster.describe()["status"] == "RUNNING"
 
 
 def test_a_node_that_keeps_silent_is_replaced_but_never_while_its_key_gives_no_answer(control, kms):

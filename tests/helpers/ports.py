@@ -1,15 +1,41 @@
-"""Ports for what tests start: below those that the system takes for outgoing connections, and each worker's own, so that nobody
-takes one between the look at it and its use."""
+"""Ports for what tests start: below those that the system takes for outgoing connections, and in a block that no other process
+of tests on this machine has, so that nobody takes one between the look at it and its use."""
 
+import fcntl
 import itertools
 import os
+import pathlib
 import socket
+import tempfile
 
-WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-EACH = 1_000
-FIRST = 10_000 + WORKER * EACH
-# Another run may have left connections that linger on the first ones.
-numbers = itertools.cycle([*range(FIRST + os.getpid() % EACH, FIRST + EACH), *range(FIRST, FIRST + os.getpid() % EACH)])
+FIRST, EACH, BLOCKS = 10_000, 1_000, 20
+# Locks count until this process ends.
+locks: list[int] = []
+
+
+def claim() -> range:
+    """A block of ports that is this process's own."""
+    for block in range(BLOCKS):
+        file = pathlib.Path(tempfile.gettempdir()) / f"custody-test-ports-{block}"
+        try:
+            lock = os.open(file, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        except PermissionError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            continue
+        locks.append(lock)
+        first = FIRST + block * EACH
+        return range(first, first + EACH)
+    raise AssertionError(f"more than {BLOCKS} processes run tests on this machine")
+
+
+block = claim()
+# The one before in this block may have left connections that linger on the first ones.
+start = os.getpid() % EACH
+numbers = itertools.cycle([*block[start:], *block[:start]])
 
 
 def is_free(port: int) -> bool:
