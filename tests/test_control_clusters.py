@@ -392,6 +392,15 @@ def test_a_tenants_database_waits_for_a_person_where_its_keys_owner_wants_one(co
     control.wait_for("a new process", lambda: cluster.pid)
     cluster.wait_for_status("RUNNING")
     control.wait_for("the zone to be open", lambda: not is_dark(cluster, database="tenant"))
+    # Also where no process is there to hear of it.
+    kms.disable(tenant)
+    control.wait_for("the zone to be told as sealed", lambda: "unseals" in cluster.describe().get("statusReason", ""))
+    kms.enable(tenant)
+    cluster.do("suspend")
+    cluster.do("unseal")
+    cluster.do("resume")
+    cluster.wait_for_status("RUNNING")
+    control.wait_for("the zone to be open", lambda: not is_dark(cluster, database="tenant"))
 
 
 def test_who_does_not_show_a_clusters_token_is_told_nothing(control, kms):
