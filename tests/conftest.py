@@ -5,7 +5,10 @@ import pathlib
 
 import pytest
 
+from playwright.sync_api import sync_playwright
+
 from helpers.aws import CUSTOMER_ACCOUNT, Account, Customer, stand_in
+from helpers.console import Visit, launch
 from helpers.control import Control
 from helpers.dialog import Shell
 from helpers.kms import LocalKms
@@ -25,6 +28,9 @@ def pytest_runtest_makereport(item, call):
         for control in getattr(item, "custody_controls", []):
             report.sections.append(("output of the control plane", control.output()))
             report.sections.append(("output of its nodes", control.node_output()))
+        for visit in getattr(item, "custody_visits", []):
+            report.sections.append((f"the browser at {visit.page.url}", "\n".join(visit.log)))
+            report.sections.append(("its page", visit.page.locator("body").inner_text()))
     return report
 
 
@@ -59,6 +65,34 @@ def make_control(request, tmp_path):
     yield make
     for control in controls:
         control.end()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """One browser process; each visit has cookies and a log of its own. It ends with the module: its event loop is no
+    place for other tests."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(request, chromium):
+    """Makes visits to a control plane's console. None of them may end with a violation of the pages' policy in its log, or
+    with a script that fell over: unless the test says so, by `bypass_csp`, it is looked at for every page of every test."""
+    visits: list[Visit] = []
+    request.node.custody_visits = visits
+
+    def make(control: Control, **context) -> Visit:
+        visits.append(Visit(chromium, control, **context))
+        return visits[-1]
+
+    yield make
+    wrong = [line for visit in visits for line in visit.violations()]
+    for it in visits:
+        it.close()
+    assert wrong == []
 
 
 @pytest.fixture

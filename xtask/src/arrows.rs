@@ -9,10 +9,11 @@ use serde_json::Value;
 use crate::{Failure, steps::cargo};
 
 /// Each crate with the crates it may name. Whatever these name in turn comes with them.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     (
         "custody",
         &[
+            "custody-console",
             "custody-control",
             "custody-engine",
             "custody-filter",
@@ -25,6 +26,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "custody-store",
         ],
     ),
+    ("custody-console", &["custody-control"]),
     ("custody-control", &["custody-http", "custody-kms", "custody-link", "custody-password"]),
     ("custody-link", &["custody-kms"]),
     ("custody-node", &["custody-engine", "custody-http", "custody-password"]),

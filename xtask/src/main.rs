@@ -1,11 +1,12 @@
 //! The project's chores: `cargo xtask test`, `cargo xtask arrows`, `cargo xtask campaign`, `cargo xtask queries`,
-//! `cargo xtask ci`.
+//! `cargo xtask screenshots`, `cargo xtask ci`.
 
 mod arrows;
 mod campaign;
 mod cloud;
 mod python;
 mod queries;
+mod screenshots;
 mod steps;
 mod test;
 
@@ -36,6 +37,8 @@ enum Chore {
     Campaign(campaign::CampaignArgs),
     /// Check the control plane's queries against its schema, and write down what builds without a database need.
     Queries,
+    /// Each page of the console as a picture: light, dark, on a phone.
+    Screenshots(screenshots::ScreenshotArgs),
     /// What CI runs: formatting, clippy, every test.
     Ci,
 }
@@ -60,6 +63,7 @@ fn run(chore: &Chore, steps: &mut Steps) -> Result<(), Failure> {
         Chore::Campaign(args) => campaign::run(args, steps),
         Chore::Arrows => steps.run("arrows between the crates", arrows::check),
         Chore::Queries => queries::write(steps),
+        Chore::Screenshots(args) => screenshots::run(args, steps),
         Chore::Ci => {
             steps.command("formatting", cargo().args(["fmt", "--all", "--check"]))?;
             let clippy = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];

@@ -77,7 +77,7 @@ pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
 }
 
 /// Gives a test command what it looks for, and nothing of the user's own.
-fn for_tests<'a>(command: &'a mut Command, cloud: &Cloud, venv: &Venv) -> &'a mut Command {
+pub(crate) fn for_tests<'a>(command: &'a mut Command, cloud: &Cloud, venv: &Venv) -> &'a mut Command {
     without_settings(command)
         .env("CUSTODY_TEST_AWS_ENDPOINT", cloud.endpoint())
         .env("CUSTODY_TEST_S3_ENDPOINT", cloud.endpoint())

@@ -114,6 +114,16 @@ impl Control {
         self.nodes.stop().await;
     }
 
+    /// Whether keys of the local development KMS may be used.
+    pub fn offers_local_keys(&self) -> bool {
+        self.options.local_keys
+    }
+
+    /// The addresses at which browsers find the console: `scheme://host:port`.
+    pub fn console_origins(&self) -> &[String] {
+        &self.nodes.settings.console_origins
+    }
+
     /// Whether requests come in through TLS.
     pub fn has_tls(&self) -> bool {
         self.options.tls
@@ -149,6 +159,11 @@ impl Control {
     /// Signs a user in to the console.
     pub async fn sign_in(&self, name: &str, password: Zeroizing<String>) -> Result<SignedIn, Refused> {
         self.gatekeeper.sign_in(&self.db, name, password).await
+    }
+
+    /// Somebody who is signed in, and gives the password again for what a session alone must not do.
+    pub async fn confirm(&self, visitor: &Visitor, password: Zeroizing<String>) -> Result<Caller, Refused> {
+        self.gatekeeper.confirm(&self.db, visitor, password).await
     }
 
     /// Signs a user out.

@@ -106,8 +106,8 @@ pub(crate) fn at(time: SystemTime) -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A time as people and other programs write it: UTC, RFC 3339.
-pub(crate) fn rfc3339(at: i64) -> String {
+/// A time in milliseconds since 1970 as people and other programs write it: UTC, RFC 3339.
+pub fn rfc3339(at: i64) -> String {
     let since = Duration::from_millis(u64::try_from(at).unwrap_or_default());
     humantime_serde::re::humantime::format_rfc3339_millis(SystemTime::UNIX_EPOCH + since).to_string()
 }

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod alert;
 pub mod audit;
+pub mod browser;
 pub mod cluster;
 pub mod cmek;
 mod control;
@@ -23,8 +24,8 @@ mod rest;
 mod tally;
 
 pub use control::{Control, Options};
-pub use db::{Db, OpenError};
-pub use node::{ClusterStorage, Destroyed, NodeParts, NodeSettings, StorageRole};
+pub use db::{Db, OpenError, rfc3339};
+pub use node::{ClusterStorage, Destroyed, NodeParts, NodeSettings, Point, StorageRole};
 pub use project::{Plan, Project};
 pub use random::NoRandomness;
 pub use refusal::{Kind, Refused};

@@ -20,7 +20,7 @@ pub use frame::LONGEST;
 pub use handed::{SessionAnswer, SessionFailure, SessionFailureKind, SessionParts};
 pub use listener::{Connection, Incoming, Listener, Outgoing, Pending};
 pub use message::{
-    Access, CallRecord, KeyPolicy, KeyRef, NodeConfig, NodeState, ROLLED_BACK, Report, ToControl, ToNode, ZoneReport,
-    ZoneState,
+    Access, CallRecord, Figures, KeyPolicy, KeyRef, NodeConfig, NodeState, ROLLED_BACK, Report, ToControl, ToNode,
+    ZoneReport, ZoneState,
 };
 pub use node::{Command, Disconnected, Link};

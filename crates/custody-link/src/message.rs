@@ -45,6 +45,8 @@ pub enum ToControl {
     },
     /// Calls to KMS that the node made.
     Calls(Vec<CallRecord>),
+    /// What the node has done so far.
+    Figures(Figures),
     /// How far the cluster has come, as JSON: ids and numbers alone. It is for the control plane to keep, as it is, and to
     /// give back as [`NodeConfig::anchor`]; a later one takes the place of those before it.
     Anchor(String),
@@ -179,6 +181,9 @@ pub struct NodeConfig {
     /// The storage is a bucket, and sessions on the cluster's part of it come from [`ToControl::AskStorage`].
     #[serde(default)]
     pub storage_sessions: bool,
+    /// The addresses of the control plane's console, `scheme://host:port`: a browser's page from there may call.
+    #[serde(default)]
+    pub console_origins: Vec<String>,
 }
 
 /// How a cluster's keys are treated. It changes while the node runs.
@@ -203,6 +208,19 @@ pub struct Report {
     pub zones: Vec<ZoneReport>,
     /// The process.
     pub pid: u32,
+}
+
+/// What a node has done since its process began. Figures alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Figures {
+    /// Calls of Milvus' clients that were answered.
+    pub requests: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// How long all of them took together, in microseconds.
+    pub micros: u64,
+    /// The memory that the process has now, in bytes.
+    pub resident: u64,
 }
 
 /// The outcome of a node that did not open its cluster because the storage is below the anchor, and of a zone some of which

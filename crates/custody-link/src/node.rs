@@ -24,7 +24,7 @@ use crate::{
     error::LinkError,
     frame::{self, LONGEST, Reader},
     handed::SessionAnswer,
-    message::{Access, CallRecord, KeyPolicy, NodeConfig, Report, ToControl, ToNode},
+    message::{Access, CallRecord, Figures, KeyPolicy, NodeConfig, Report, ToControl, ToNode},
     socket,
 };
 
@@ -164,6 +164,14 @@ impl Link {
         *self.shared.anchor() = Anchor { text: Some(text), sent: false };
         self.shared.news.notify_one();
         Ok(())
+    }
+
+    /// Tells what the node has done so far. A control plane that is away hears it from the next telling.
+    pub fn figures(&self, figures: Figures) {
+        if *self.shared.connected.borrow() {
+            // The link's own task takes it, and lives as long as this.
+            drop(self.shared.asks.send(ToControl::Figures(figures)));
+        }
     }
 
     /// What the control plane wanted this node to be when it last said so.

@@ -48,6 +48,7 @@ fn config(hold: bool) -> NodeConfig {
         below_anchor: false,
         held_zones: BTreeMap::new(),
         storage_sessions: false,
+        console_origins: Vec::new(),
     }
 }
 

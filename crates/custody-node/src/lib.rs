@@ -7,6 +7,7 @@
 
 mod auth;
 mod convert;
+mod cors;
 mod envelope;
 mod errors;
 #[cfg(feature = "fuzzing")]
@@ -17,9 +18,11 @@ mod metrics;
 mod node;
 mod sealed;
 mod service;
+mod tally;
 
 pub use auth::{Access, ApiKeys, AuthError, CannotAsk};
 pub use custody_http::{MAX_CONNECTIONS, Tls, TlsError, connections};
 pub use metrics::MetricsError;
 pub use node::{Node, NodeError, NodeOptions};
 pub use sealed::serve_sealed;
+pub use tally::{Counted, Tally};

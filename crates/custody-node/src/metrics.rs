@@ -1,11 +1,13 @@
 //! Figures for Prometheus. Labels are calls, codes and ids; never a name or a value.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use custody_engine::Engine;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+
+use crate::tally::Tally;
 
 /// The label of calls that are not answered: their names come from the client.
 const OTHER: &str = "other";
@@ -29,6 +31,7 @@ pub(crate) struct Metrics {
     databases: IntGauge,
     collections: IntGauge,
     rows: IntGauge,
+    tally: Arc<Tally>,
 }
 
 impl Metrics {
@@ -67,8 +70,14 @@ impl Metrics {
             databases: gauge("custody_databases", "Databases, sealed ones included")?,
             collections: gauge("custody_collections_open", "Collections that are open")?,
             rows: gauge("custody_rows_in_memory", "Rows in memory")?,
+            tally: Arc::default(),
             registry,
         })
+    }
+
+    /// Counts calls in a tally of somebody else's besides.
+    pub(crate) fn counting_in(self, tally: Arc<Tally>) -> Self {
+        Self { tally, ..self }
     }
 
     /// A call is being answered until the guard is dropped.
@@ -79,6 +88,7 @@ impl Metrics {
 
     /// A call was answered. `call` must be one of the calls that are answered, not what the client sent.
     pub(crate) fn answered(&self, call: Option<&'static str>, code: tonic::Code, error: Option<i32>, took: Duration) {
+        self.tally.count(code != tonic::Code::Ok || error.is_some(), took);
         let call = call.unwrap_or(OTHER);
         self.calls.with_label_values(&[call, code_name(code)]).inc();
         self.seconds.with_label_values(&[call]).observe(took.as_secs_f64());
@@ -167,6 +177,16 @@ mod tests {
         assert!(text.contains(r#"custody_calls_total{call="Search",code="OK"} 1"#), "{text}");
         assert!(text.contains(r#"custody_call_errors_total{call="Search",error="100"} 1"#));
         assert!(text.contains(r#"custody_calls_total{call="other",code="UNIMPLEMENTED"} 1"#));
+    }
+
+    #[test]
+    fn calls_are_tallied_by_whether_they_failed() {
+        let metrics = Metrics::new().unwrap();
+        metrics.answered(Some("Search"), tonic::Code::Ok, None, Duration::from_millis(3));
+        metrics.answered(Some("Search"), tonic::Code::Ok, Some(100), Duration::from_millis(1));
+        metrics.answered(None, tonic::Code::Unimplemented, None, Duration::ZERO);
+        let counted = metrics.tally.counted();
+        assert_eq!((counted.requests, counted.failed, counted.micros), (3, 2, 4_000));
     }
 
     #[test]

@@ -17,11 +17,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{ApiKeys, AuthError, Authenticator},
-    envelope,
+    cors, envelope,
     gate::{self, Gate},
     limits::{LARGEST_ANSWER, LARGEST_REQUEST},
     metrics::{Metrics, MetricsError},
     service::{Service, rest},
+    tally::Tally,
 };
 
 /// The path of Milvus' service.
@@ -41,6 +42,10 @@ pub struct NodeOptions {
     pub tls: Option<Tls>,
     /// Connections at the same time; see [`crate::connections`].
     pub connections: usize,
+    /// The addresses (`scheme://host:port`) from which a browser's page may call.
+    pub console_origins: Vec<String>,
+    /// Counts what is answered.
+    pub tally: Arc<Tally>,
 }
 
 impl Default for NodeOptions {
@@ -52,6 +57,8 @@ impl Default for NodeOptions {
             issued_keys: None,
             tls: None,
             connections: MAX_CONNECTIONS,
+            console_origins: Vec::new(),
+            tally: Arc::default(),
         }
     }
 }
@@ -103,17 +110,26 @@ impl Node {
             Err(error) => return Err(NodeError::Root(error)),
         }
         let limits = Limits { connections: options.connections, ..Limits::default() };
-        let metrics = Arc::new(Metrics::new()?);
+        let metrics = Arc::new(Metrics::new()?.counting_in(options.tally));
         let connections = metrics.connections.clone();
         let gate = Arc::new(Gate { engine, auth, metrics });
-        custody_http::serve(listener, options.tls, router(gate), limits, Some(connections), shutdown).await?;
+        custody_http::serve(
+            listener,
+            options.tls,
+            router(gate, options.console_origins.into()),
+            limits,
+            Some(connections),
+            shutdown,
+        )
+        .await?;
         Ok(())
     }
 }
 
-fn router(gate: Arc<Gate>) -> Router {
+fn router(gate: Arc<Gate>, origins: cors::Origins) -> Router {
     let service = Service::new(Arc::clone(&gate.engine), Arc::clone(&gate.auth));
     let rest = rest::router(Arc::clone(&gate), &service);
+    let rest = rest.layer(middleware::from_fn_with_state(origins, cors::allow));
     let calls = MilvusServiceServer::new(service)
         .max_decoding_message_size(LARGEST_REQUEST)
         .max_encoding_message_size(LARGEST_ANSWER);

@@ -11,8 +11,10 @@ use async_trait::async_trait;
 use custody_engine::{Anchor, Engine};
 use custody_keyring::{Keyring, Zone, ZoneStatus};
 use custody_kms::Outcome;
-use custody_link::{Command, KeyPolicy, Link, NodeConfig, NodeState, ROLLED_BACK, Report, ZoneReport, ZoneState};
-use custody_node::{Access, ApiKeys, CannotAsk};
+use custody_link::{
+    Command, Figures, KeyPolicy, Link, NodeConfig, NodeState, ROLLED_BACK, Report, ZoneReport, ZoneState,
+};
+use custody_node::{Access, ApiKeys, CannotAsk, Tally};
 use custody_store::{ClusterId, ZoneId};
 use tokio::sync::mpsc;
 
@@ -38,6 +40,8 @@ const LOOK: Duration = Duration::from_millis(250);
 const REPORT: Duration = Duration::from_secs(2);
 /// How often the node looks whether it can tell a higher anchor. What was written since the last may be cut off unnoticed.
 const ANCHOR: Duration = Duration::from_secs(1);
+/// How often the node tells what it has done.
+const FIGURES: Duration = Duration::from_secs(5);
 const GRACE: Duration = Duration::from_hours(1);
 
 /// `custody node --link`.
@@ -101,6 +105,8 @@ fn key_args(cluster_id: ClusterId, config: &NodeConfig) -> Result<KeyArgs, Failu
 pub(crate) struct Linked {
     pub(crate) link: Arc<Link>,
     bucket: Arc<BucketSessions>,
+    /// What this image has answered.
+    pub(crate) tally: Arc<Tally>,
     state: Mutex<State>,
     commands: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
 }
@@ -140,7 +146,7 @@ impl Linked {
         let state = Mutex::new(State { inherited, config, anchor: None, untold: false });
         let link = Arc::new(link);
         let bucket = Arc::new(BucketSessions::new(Arc::clone(&link)));
-        Self { link, bucket, state, commands: tokio::sync::Mutex::new(commands) }
+        Self { link, bucket, tally: Arc::default(), state, commands: tokio::sync::Mutex::new(commands) }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -155,6 +161,11 @@ impl Linked {
     /// Where the credentials for the cluster's storage come from, if it is a bucket.
     pub(crate) fn storage_sessions(&self) -> Option<Sessions> {
         self.with(|state| state.config.storage_sessions).then(|| Arc::clone(&self.bucket) as _)
+    }
+
+    /// From where a browser's page may call.
+    pub(crate) fn console_origins(&self) -> Vec<String> {
+        self.with(|state| state.config.console_origins.clone())
     }
 
     /// Below what the cluster is not opened.
@@ -244,6 +255,7 @@ impl Linked {
         policies.mark_changed();
         let mut look = tokio::time::interval(LOOK);
         let mut anchor = tokio::time::interval(ANCHOR);
+        let mut figures = tokio::time::interval(FIGURES);
         let mut told: Option<(Report, Instant)> = None;
         loop {
             tokio::select! {
@@ -268,6 +280,7 @@ impl Linked {
                 }
                 _ = look.tick() => self.tell(keyring, engine, &mut told),
                 _ = anchor.tick() => self.tell_anchor(engine),
+                _ = figures.tick() => self.tell_figures(),
             }
         }
     }
@@ -280,6 +293,12 @@ impl Linked {
             keyring.seal_at_opening(id);
         }
         Ok(())
+    }
+
+    fn tell_figures(&self) {
+        let counted = self.tally.counted();
+        let (requests, failed, micros) = (counted.requests, counted.failed, counted.micros);
+        self.link.figures(Figures { requests, failed, micros, resident: resident() });
     }
 
     fn seal(&self, keyring: &Keyring) {
@@ -421,6 +440,13 @@ fn apply(policy: &KeyPolicy, keyring: &Keyring) {
             tracing::error!(key, %error, "the grace of a key can't be set");
         }
     }
+}
+
+/// The memory of this process, in bytes; 0 where the system doesn't say.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").ok();
+    let pages: Option<u64> = pages.and_then(|text| text.split_whitespace().nth(1)?.parse().ok());
+    pages.unwrap_or_default() * u64::try_from(rustix::param::page_size()).unwrap_or_default()
 }
 
 fn report(state: NodeState, zones: Vec<ZoneReport>) -> Report {

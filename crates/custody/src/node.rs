@@ -81,6 +81,8 @@ pub(crate) async fn serve_cluster(
         issued_keys: linked.map(|linked| Arc::new(LinkKeys(Arc::clone(&linked.link))) as _),
         tls: tls(settings)?,
         connections,
+        console_origins: linked.map(Linked::console_origins).unwrap_or_default(),
+        tally: linked.map(|linked| Arc::clone(&linked.tally)).unwrap_or_default(),
     };
     let end = serve(&cluster, options, &listener, linked).await;
     match end {

@@ -71,6 +71,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
         .map_err(|error| format!("{address} can't be listened on: {error}: choose another address with --listen"))?;
     let db = Db::open(&settings.data_dir.join(DATABASE)).await?;
     let ledger = DbLedger::start(db.clone());
+    // The port as well, where the system has chosen it.
+    let address = listener.local_addr()?;
     let control = Arc::new(control(&settings, address, tls.is_some(), db.clone(), ledger).await?);
     show(&settings.data_dir, control.bootstrap(given).await?)?;
     let link = control.start_nodes().await?;
@@ -84,8 +86,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     tasks.spawn(Arc::clone(&control).keep_audit_head());
     let scheme = if tls.is_some() { "https" } else { "http" };
     // The one line that whoever started it waits for.
-    tracing::info!("the control plane is at {scheme}://{}", listener.local_addr()?);
-    let router = custody_control::router(Arc::clone(&control));
+    tracing::info!("the control plane is at {scheme}://{address}");
+    let router = custody_control::router(Arc::clone(&control)).merge(custody_console::router(Arc::clone(&control)));
     let limits = Limits { connections, ..Limits::default() };
     let served = custody_http::serve(listener, tls, router, limits, None, stop_signal()).await;
     // Answers are given; now the clusters end, still linked so that their last records arrive.
@@ -151,6 +153,7 @@ fn node_settings(
         }
         (None, _) => None,
     };
+    let console_origins = console_origins(address, tls.is_some(), public_host.as_deref());
     Ok(NodeSettings {
         program: std::env::current_exe()?,
         data_dir: absolute(&settings.data_dir)?,
@@ -158,6 +161,7 @@ fn node_settings(
         storage_role,
         host: address.ip(),
         public_host,
+        console_origins,
         ports: settings.ports()?,
         key_check_interval: settings.key_check_interval,
         kms_file: absolute(&settings.kms_file())?,
@@ -194,6 +198,22 @@ async fn storage_role(settings: &Settings) -> Result<Option<StorageRole>, Failur
         .map_err(|error| format!("storage {url}: {error}"))?;
     let role = role.trim().parse().map_err(|error| format!("storage_role: {error}"))?;
     Ok(Some(StorageRole { role, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region }))
+}
+
+/// Where browsers find the console.
+fn console_origins(address: SocketAddr, tls: bool, public_host: Option<&str>) -> Vec<String> {
+    let (scheme, usual) = if tls { ("https", 443) } else { ("http", 80) };
+    let host = public_host.map_or_else(
+        || match address.ip() {
+            std::net::IpAddr::V6(host) => format!("[{host}]"),
+            host @ std::net::IpAddr::V4(_) => host.to_string(),
+        },
+        str::to_owned,
+    );
+    let also = address.ip().is_loopback().then(|| "localhost".to_owned());
+    // As browsers write it: without the port that goes without saying.
+    let port = if address.port() == usual { String::new() } else { format!(":{}", address.port()) };
+    [Some(host), also].into_iter().flatten().map(|host| format!("{scheme}://{host}{port}")).collect()
 }
 
 /// A local directory as it is named from anywhere; a bucket as it is.

@@ -105,6 +105,7 @@ impl World {
             below_anchor: self.below_anchor,
             held_zones: BTreeMap::new(),
             storage_sessions: false,
+            console_origins: Vec::new(),
         }
     }
 

@@ -11,11 +11,23 @@ use crate::{
 pub struct Caller {
     id: String,
     grants: Vec<Grant>,
+    /// Whether more than a browser's session stands behind it: an API key, or a password given for this very request.
+    confirmed: bool,
 }
 
 impl Caller {
     pub(super) fn new(id: String, grants: Vec<Grant>) -> Self {
-        Self { id, grants }
+        Self { id, grants, confirmed: true }
+    }
+
+    /// Somebody known by a browser's session alone.
+    pub(super) fn of_session(id: String, grants: Vec<Grant>) -> Self {
+        Self { id, grants, confirmed: false }
+    }
+
+    /// The same, who has given the password for this request.
+    pub(super) fn confirmed(self) -> Self {
+        Self { confirmed: true, ..self }
     }
 
     /// The id of the user or the API key.
@@ -46,6 +58,18 @@ impl Caller {
             return Err(Refused::not_found("project", project));
         }
         Err(Refused::new(Kind::Forbidden, format!("you may not {}", privilege.what())))
+    }
+
+    /// Refuses what a browser's session alone must not do: whoever finds one open does not drop a cluster (rule 32).
+    pub fn must_have_confirmed(&self) -> Result<(), Refused> {
+        if self.confirmed {
+            return Ok(());
+        }
+        Err(Refused::new(
+            Kind::Forbidden,
+            "a session alone does not drop a cluster, delete a key or change its grace: do it in the console, which asks for your \
+             password again, or with an API key",
+        ))
     }
 
     /// Refuses what only an owner may do.

@@ -42,6 +42,8 @@ pub struct SignedIn {
 pub struct Visitor {
     /// Who, with the roles.
     pub caller: Caller,
+    /// The name that was signed in with.
+    pub name: String,
     /// What a request that changes something has to carry.
     csrf: String,
 }
@@ -81,6 +83,23 @@ impl Default for Gatekeeper {
 impl Gatekeeper {
     /// Signs a user in. The same refusal, after the same time, whether there is no such user or the password is wrong.
     pub(crate) async fn sign_in(&self, db: &Db, name: &str, given: Zeroizing<String>) -> Result<SignedIn, Refused> {
+        match self.check(db, name, given).await? {
+            Some(id) => open(db, &id).await,
+            None => Err(Refused::new(Kind::Unauthenticated, "wrong user name or password")),
+        }
+    }
+
+    /// Somebody who is signed in gives the password again, for what a session alone must not do (rule 32). Who guesses is
+    /// slowed down as at the sign-in.
+    pub(crate) async fn confirm(&self, db: &Db, who: &Visitor, given: Zeroizing<String>) -> Result<Caller, Refused> {
+        match self.check(db, &who.name, given).await? {
+            Some(id) if id == who.caller.id() => Ok(who.caller.clone().confirmed()),
+            _ => Err(Refused::new(Kind::Forbidden, "the password is wrong: nothing was changed")),
+        }
+    }
+
+    /// The id of the user of this name, if the password is right.
+    async fn check(&self, db: &Db, name: &str, given: Zeroizing<String>) -> Result<Option<String>, Refused> {
         let tag = self.tag(name);
         self.throttle.admit(&tag, Instant::now()).map_err(|wait| {
             let seconds = wait.as_secs() + 1;
@@ -108,10 +127,7 @@ impl Gatekeeper {
             right
         });
         let right = check.await.map_err(Refused::internal)?;
-        match id.filter(|_| right) {
-            Some(id) => open(db, &id).await,
-            None => Err(Refused::new(Kind::Unauthenticated, "wrong user name or password")),
-        }
+        Ok(id.filter(|_| right))
     }
 
     /// Compared when there is no such user, so that the time taken doesn't tell.
@@ -152,14 +168,17 @@ async fn open(db: &Db, user: &str) -> Result<SignedIn, Refused> {
 /// Who sends this cookie.
 pub(crate) async fn visitor(db: &Db, cookie: &str) -> Result<Visitor, Refused> {
     let (digest, now) = (random::digest(cookie.as_bytes()), now());
-    let found = sqlx::query!("SELECT user_id, csrf FROM sessions WHERE digest = ? AND expires_at > ?", digest, now)
-        .fetch_optional(db.pool())
-        .await?;
+    let found = sqlx::query!(
+        "SELECT user_id, csrf, name FROM sessions JOIN users ON users.id = user_id WHERE digest = ? AND expires_at > ?",
+        digest,
+        now
+    );
+    let found = found.fetch_optional(db.pool()).await?;
     let Some(found) = found else {
         return Err(Refused::new(Kind::Unauthenticated, "you are not signed in, or not any more: sign in again"));
     };
     let grants = grants_of(db, &found.user_id).await?;
-    Ok(Visitor { caller: Caller::new(found.user_id, grants), csrf: found.csrf })
+    Ok(Visitor { caller: Caller::of_session(found.user_id, grants), name: found.name, csrf: found.csrf })
 }
 
 /// Ends a session.
@@ -242,6 +261,24 @@ mod tests {
         assert_eq!((refused.kind, refused.message.as_str()), (Kind::TooMany, "too many sign-ins at once: try again"));
         drop(turns);
         assert!(gate.sign_in(&db, "ann", secret("correct horse")).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_a_session_must_not_do_takes_the_password_again_and_who_guesses_is_slowed_down() {
+        let (db, _directory, id) = with_a_user().await;
+        let gate = Gatekeeper::default();
+        let signed = gate.sign_in(&db, "ann", secret("correct horse")).await.unwrap();
+        let ann = visitor(&db, &signed.cookie).await.unwrap();
+        assert_eq!(ann.caller.must_have_confirmed().unwrap_err().kind, Kind::Forbidden);
+        let sure = gate.confirm(&db, &ann, secret("correct horse")).await.unwrap();
+        assert!(sure.must_have_confirmed().is_ok() && sure.id() == id);
+        // Not kept: the next request has to give it again.
+        assert!(visitor(&db, &signed.cookie).await.unwrap().caller.must_have_confirmed().is_err());
+        let mut kinds = Vec::new();
+        for _ in 0..10 {
+            kinds.push(gate.confirm(&db, &ann, secret("wrong")).await.unwrap_err().kind);
+        }
+        assert!(kinds[0] == Kind::Forbidden && kinds.contains(&Kind::TooMany), "{kinds:?}");
     }
 
     #[tokio::test]

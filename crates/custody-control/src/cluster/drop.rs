@@ -39,6 +39,7 @@ impl Control {
     /// 0 of another.
     pub async fn drop_cluster(&self, caller: &Caller, id: &str, wait_days: Option<i64>) -> Result<Dropped, Refused> {
         let row = self.cluster_for(caller, id, Privilege::ManageClusters).await?;
+        caller.must_have_confirmed()?;
         let days = wait_days.unwrap_or(if row.key_id.is_some() { DROP_WAIT } else { 0 });
         if !(0..=LONGEST_WAIT).contains(&days) {
             return Err(Refused::invalid(format!("waitDays is 0 to {LONGEST_WAIT}")));

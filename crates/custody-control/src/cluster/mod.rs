@@ -3,6 +3,7 @@
 mod change;
 mod create;
 mod drop;
+mod figures;
 mod look;
 mod row;
 mod seal;
@@ -11,6 +12,7 @@ mod shape;
 pub use change::ClusterChange;
 pub use create::{Created, NewCluster};
 pub use drop::{DROP_WAIT, Dropped};
+pub use figures::{ClusterFigures, KmsMinute};
 pub use shape::{Cluster, ClusterStatus, ClusterZone};
 
 pub(crate) use row::{Phase, Row, all, find, get};

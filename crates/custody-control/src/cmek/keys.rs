@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use custody_kms::{AliasArn, AliasRef, ContextId, KeyArn, Partition, Provider, RoleArn, RootKeyRef};
+use custody_kms::{
+    AliasArn, AliasRef, ContextId, KeyArn, LOCAL_REGION, LocalKeys, Partition, Provider, RoleArn, RootKeyRef,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeyName, KeyStatus, Place, Setup, SetupRequest, Validation, clean,
+    KeyName, KeyStatus, Place, RoleName, Setup, SetupRequest, Validation, clean,
     shell::command,
     status::Finding,
     validate::{self, Progress, Wanted},
@@ -26,6 +28,8 @@ use crate::{
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_hours(1);
 /// The longest grace that a key may have (rule 10), in seconds.
 const LONGEST_GRACE: i64 = 24 * 3600;
+const LOCAL_OFF: &str =
+    "keys of the local development KMS are off: they are for a control plane that listens on this machine alone";
 
 /// A key as it is typed in.
 #[derive(Clone, Debug)]
@@ -53,8 +57,19 @@ pub struct Typed {
     pub region_id: Option<String>,
     /// The name of the role that is to be made, or is extended.
     pub role_name: Option<String>,
+    /// The role's ARN, once there is a role. It names the role too, where that was not typed.
+    pub role_arn: Option<String>,
     /// The key's ARN, once there is a key.
     pub key_arn: Option<String>,
+}
+
+/// How many of its keys a project has: tenants' keys don't count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyCount {
+    /// Those there are.
+    pub used: i64,
+    /// Those it may have.
+    pub limit: i64,
 }
 
 /// Whether a cluster opens again by itself when its key is back after a revocation.
@@ -180,19 +195,18 @@ impl Control {
     /// What to set up for a key, with what has been typed so far.
     pub async fn key_setup(&self, caller: &Caller, project: &str, typed: &Typed) -> Result<Setup, Refused> {
         let project = self.key_project(caller, project).await?;
-        let typed_text = |text: &Option<String>| text.as_deref().map(clean).filter(|text| !text.is_empty());
         let provider: Provider = clean(&typed.provider).parse()?;
         if !Setup::has_roles(provider) {
             return Ok(Setup::local());
         }
-        let region = match typed_text(&typed.region_id) {
+        let region = match typed_text(typed.region_id.as_ref()) {
             Some(id) => Region::parse(&id)?,
             None => Region::first(provider)?,
         };
         if region.provider() != provider {
             return Err(Refused::invalid(format!("region {region} is not one of provider {provider}")));
         }
-        let key = match typed_text(&typed.key_arn) {
+        let key = match typed_text(typed.key_arn.as_ref()) {
             None => None,
             Some(text) => {
                 let place = Place { partition: region.partition(), region: region.name(), account: None };
@@ -207,8 +221,7 @@ impl Control {
                 }
             }
         };
-        let request =
-            SetupRequest { region, role_name: typed_text(&typed.role_name).map(|name| name.parse()).transpose()?, key };
+        let request = SetupRequest { region, role_name: role_name(typed, region)?, key };
         let principal = self.options.principal.as_ref().ok_or_else(|| {
             Refused::new(
                 Kind::Unavailable,
@@ -284,6 +297,9 @@ impl Control {
         wanted: KeyChange,
     ) -> Result<Key, Refused> {
         self.key_for(caller, project, id, Privilege::ManageKeys).await?;
+        if wanted.grace_seconds.is_some() {
+            caller.must_have_confirmed()?;
+        }
         let mut said = Vec::new();
         let name = wanted.name.as_deref().map(|text| name("a key's name", text)).transpose()?;
         if name.is_some() {
@@ -336,6 +352,7 @@ impl Control {
     /// Deletes a key that nothing lives under. The key in KMS is its owner's and stays.
     pub async fn delete_key(&self, caller: &Caller, project: &str, id: &str) -> Result<(), Refused> {
         self.key_for(caller, project, id, Privilege::ManageKeys).await?;
+        caller.must_have_confirmed()?;
         let mut change = self.db.change().await?;
         let users = users(&mut change, id).await?;
         if !users.is_empty() {
@@ -427,9 +444,7 @@ impl Control {
             return Err(Refused::invalid(format!("region {region} is not one of provider {provider}")));
         }
         if provider == Provider::Local && !self.options.local_keys {
-            return Err(Refused::invalid(
-                "keys of the local development KMS are off: they are for a control plane that listens on this machine alone",
-            ));
+            return Err(Refused::invalid(LOCAL_OFF));
         }
         let role = new.role_arn.as_deref().map(clean).filter(|text| !text.is_empty());
         let role: Option<RoleArn> = role.as_deref().map(str::parse).transpose()?;
@@ -480,11 +495,43 @@ impl Control {
         if allow.counts() { self.one_more(change, &project.project_id).await } else { Ok(()) }
     }
 
+    /// How many keys a project has, and may have.
+    pub async fn key_count(&self, caller: &Caller, project: &str) -> Result<KeyCount, Refused> {
+        project::get(&self.db, caller, project, Privilege::SeeKeys).await?;
+        let mut look = self.db.pool().acquire().await?;
+        Ok(KeyCount { used: count(&mut look, project).await?, limit: self.options.key_limit })
+    }
+
+    /// Makes a key in the local development KMS and adds it; returns its id.
+    pub async fn create_local_key(&self, caller: &Caller, project: &str, label: &str) -> Result<String, Refused> {
+        let found = self.key_project(caller, project).await?;
+        let label = name("a key's name", label)?;
+        if !self.options.local_keys {
+            return Err(Refused::invalid(LOCAL_OFF));
+        }
+        // Before a key is made that nobody could use.
+        let mut look = self.db.change().await?;
+        self.one_more(&mut look, &found.project_id).await?;
+        look.rollback().await?;
+        let keys = LocalKeys::new(self.nodes.settings.kms_file.clone());
+        let made = tokio::task::spawn_blocking(move || keys.create()).await.map_err(Refused::internal)?;
+        let arn = made.map_err(|error| {
+            Refused::new(Kind::Unavailable, format!("the local development KMS could not make a key: {error}"))
+        })?;
+        let new = NewKey {
+            provider: Provider::Local.to_string(),
+            region_id: LOCAL_REGION.to_owned(),
+            key_arn: arn.to_string(),
+            role_arn: None,
+            name: Some(label),
+            allow: None,
+        };
+        self.add_key(caller, project, &new).await
+    }
+
     /// Refuses one key too many.
     async fn one_more(&self, change: &mut Change, project: &str) -> Result<(), Refused> {
-        let count =
-            sqlx::query_scalar!("SELECT count(*) FROM keys WHERE project_id = ? AND allow_clusters <> '[]'", project);
-        let (count, limit) = (count.fetch_one(&mut **change).await?, self.options.key_limit);
+        let (count, limit) = (count(change, project).await?, self.options.key_limit);
         if count < limit {
             return Ok(());
         }
@@ -575,6 +622,31 @@ impl Recovery {
             Self::Manual => "manual",
         }
     }
+}
+
+/// The keys that count among a project's.
+async fn count(connection: &mut sqlx::SqliteConnection, project: &str) -> Result<i64, Refused> {
+    let count =
+        sqlx::query_scalar!("SELECT count(*) FROM keys WHERE project_id = ? AND allow_clusters <> '[]'", project);
+    Ok(count.fetch_one(connection).await?)
+}
+
+/// What is typed of a field, if anything.
+fn typed_text(text: Option<&String>) -> Option<String> {
+    text.map(|text| clean(text)).filter(|text| !text.is_empty())
+}
+
+/// The name of the role that is to be made or extended: as it was typed, or the one in the role's ARN.
+fn role_name(typed: &Typed, region: Region) -> Result<Option<RoleName>, Refused> {
+    let name: Option<RoleName> = typed_text(typed.role_name.as_ref()).map(|name| name.parse()).transpose()?;
+    let Some(arn) = typed_text(typed.role_arn.as_ref()) else { return Ok(name) };
+    let arn: RoleArn = arn.parse()?;
+    if arn.partition() != region.partition() {
+        return Err(Refused::invalid(format!("the role is of another AWS partition than region {region}")));
+    }
+    // What follows the last slash is the name; a path may stand before it.
+    let in_arn = arn.as_str().rsplit('/').next().unwrap_or_default();
+    Ok(Some(name.map_or_else(|| in_arn.parse(), Ok)?))
 }
 
 /// The command that tells an alias's key.

@@ -12,7 +12,7 @@ mod status;
 mod validate;
 
 pub use field::{FieldError, KeyName, Place, Principal, RoleName, clean};
-pub use keys::{Allow, Key, KeyChange, KeyUser, NewKey, Recovery, Typed};
+pub use keys::{Allow, Key, KeyChange, KeyCount, KeyUser, NewKey, Recovery, Typed};
 pub use ledger::{DbLedger, KmsCall};
 pub use setup::{Setup, SetupRequest};
 pub use status::KeyStatus;

@@ -52,6 +52,7 @@ impl Nodes {
             below_anchor: row.below_anchor,
             held_zones: self.held_zones(&row.id).await?,
             storage_sessions: settings.storage_role.is_some(),
+            console_origins: settings.console_origins.clone(),
         })
     }
 

@@ -2,6 +2,7 @@
 //! to the control plane by a private socket over which it gets all that it needs, and nothing else (rule 23).
 
 mod config;
+mod history;
 mod keeper;
 mod live;
 mod process;
@@ -25,7 +26,10 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
+pub use history::Point;
 pub(crate) use live::Live;
+
+use history::History;
 
 use crate::{
     cluster::{self, Phase},
@@ -56,6 +60,9 @@ pub struct NodeSettings {
     pub host: IpAddr,
     /// What clients connect to, if that has another name.
     pub public_host: Option<String>,
+    /// The addresses at which browsers find the console, `scheme://host:port`: its pages may ask nodes for rows, with the
+    /// user's own credential for the cluster.
+    pub console_origins: Vec<String>,
     /// The nodes' ports.
     pub ports: RangeInclusive<u16>,
     /// How often each root key is checked.
@@ -173,6 +180,8 @@ struct Node {
     wake: Notify,
     /// Its link, with a number by which an older one is told from it.
     link: Mutex<(u64, Option<Outgoing>)>,
+    /// How it went in the last hour.
+    history: Mutex<History>,
     keeper: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -301,6 +310,11 @@ impl Nodes {
         self.node(cluster).live.borrow().clone()
     }
 
+    /// How a cluster's node went in the last hour, oldest first.
+    pub(crate) fn history(&self, cluster: &str) -> Vec<Point> {
+        lock(&self.node(cluster).history).points()
+    }
+
     /// The same, as it changes.
     pub(crate) fn watch(&self, cluster: &str) -> watch::Receiver<Live> {
         self.node(cluster).live.subscribe()
@@ -347,6 +361,7 @@ impl Nodes {
                 live: watch::Sender::new(Live::default()),
                 wake: Notify::new(),
                 link: Mutex::default(),
+                history: Mutex::default(),
                 keeper: Mutex::default(),
             })
         }))

@@ -14,6 +14,7 @@ use crate::{
     access::{Privilege, api_keys},
     cluster::{self, Phase, Row},
     cmek::{DbLedger, KmsCall},
+    db::now,
     random,
     refusal::{Kind, Refused},
 };
@@ -98,6 +99,7 @@ impl Nodes {
                     });
                 }
                 ToControl::Calls(calls) => calls.into_iter().for_each(|call| self.ledger.take(call_of(&row.id, call))),
+                ToControl::Figures(figures) => lock(&node.history).told(now(), figures),
                 ToControl::Anchor(anchor) => self.keep_anchor(row, &anchor).await,
                 ToControl::Hello { .. } => return Err(Refused::conflict("it says twice who it is")),
             }

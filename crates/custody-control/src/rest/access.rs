@@ -16,11 +16,12 @@ use zeroize::Zeroizing;
 use super::{
     answer::{Data, Error, data},
     body::{Body, Ids},
-    who::{COOKIE, Who, cookie},
+    who::Who,
 };
 use crate::{
     Control, Refused,
     access::{ApiKeyInfo, Grant, NewApiKey, UserInfo},
+    browser,
 };
 
 pub(super) fn router() -> OpenApiRouter<Arc<Control>> {
@@ -235,8 +236,7 @@ struct Session {
 )]
 async fn sign_in(State(control): State<Arc<Control>>, Body(given): Body<SignIn>) -> Result<Response, Refused> {
     let signed = control.sign_in(&given.name, Zeroizing::new(given.password)).await?;
-    let (secure, seconds) = (if control.has_tls() { "; Secure" } else { "" }, signed.lasts.as_secs());
-    let cookie = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}", *signed.cookie);
+    let cookie = browser::set_cookie(&control, &signed);
     Ok(([(header::SET_COOKIE, cookie)], data(Session { csrf_token: signed.csrf })).into_response())
 }
 
@@ -252,7 +252,7 @@ async fn sign_out(
     headers: HeaderMap,
     Who(caller): Who,
 ) -> Result<Json<Data<String>>, Refused> {
-    if let Some(cookie) = cookie(&headers) {
+    if let Some(cookie) = browser::cookie(&control, &headers) {
         control.sign_out(&cookie).await?;
     }
     Ok(data(caller.id().to_owned()))

@@ -45,6 +45,8 @@ struct SoFar {
     region_id: Option<String>,
     /// The name of the role that is to be made, or is extended.
     role_name: Option<String>,
+    /// The role's ARN, once there is a role. It names the role too, where `roleName` is left out.
+    role_arn: Option<String>,
     /// The key's ARN, once there is a key.
     key_arn: Option<String>,
 }
@@ -68,6 +70,7 @@ async fn setup(
         provider: typed.provider,
         region_id: typed.region_id,
         role_name: typed.role_name,
+        role_arn: typed.role_arn,
         key_arn: typed.key_arn,
     };
     Ok(data(control.key_setup(&caller, &project, &typed).await?))

@@ -4,20 +4,14 @@ use std::sync::Arc;
 
 use axum::{
     extract::FromRequestParts,
-    http::{HeaderMap, header, request::Parts},
+    http::{header, request::Parts},
 };
-use custody_http::Peer;
 use utoipa::{
     Modify,
     openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
 };
 
-use crate::{Control, Kind, Refused, access::Caller};
-
-/// The cookie of somebody who is signed in.
-pub(super) const COOKIE: &str = "custody_session";
-/// The header that a browser's request carries besides the cookie.
-const CSRF: &str = "x-csrf-token";
+use crate::{Control, Kind, Refused, access::Caller, browser};
 
 /// Whoever asks, known by a credential.
 pub(super) struct Who(pub(super) Caller);
@@ -36,36 +30,17 @@ impl FromRequestParts<Arc<Control>> for Who {
                 return Err(refused());
             }
             let caller = control.caller(key.trim()).await?;
-            is_known(parts);
+            browser::is_known(parts);
             return Ok(Self(caller));
         }
-        let Some(cookie) = cookie(&parts.headers) else {
+        if browser::cookie(control, &parts.headers).is_none() {
             return Err(Refused::new(
                 Kind::Unauthenticated,
                 "authentication is required: send an API key as 'Authorization: Bearer <API key>'",
             ));
-        };
-        let visitor = control.visitor(&cookie).await?;
-        if !parts.method.is_safe() {
-            visitor.must_have_meant(parts.headers.get(CSRF).and_then(|value| value.to_str().ok()))?;
         }
-        is_known(parts);
-        Ok(Self(visitor.caller))
+        Ok(Self(browser::visitor(control, parts, None).await?.caller))
     }
-}
-
-/// The connection of a client who has shown a credential is not closed to make room for strangers.
-fn is_known(parts: &Parts) {
-    if let Some(peer) = parts.extensions.get::<Peer>() {
-        peer.is_known();
-    }
-}
-
-/// The session's cookie.
-pub(super) fn cookie(headers: &HeaderMap) -> Option<String> {
-    let cookies = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = cookies.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value.to_owned())
 }
 
 /// How the description says that.

@@ -1,0 +1,232 @@
+//! Network > CMEK: a project's keys, and a page for each. The dialog that adds one talks with REST, which answers as it
+//! validates.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    Router,
+    extract::State,
+    routing::{get, post},
+};
+use custody_control::{
+    Control, Refused, Region,
+    cmek::{Key, KeyChange, KeyCount, KmsCall, Recovery},
+};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::{
+    answer::{Answer, Done, Page},
+    frame::{At, Frame},
+    markup::{Badge, KEY, Moment, of_call, of_key, provider_name, region_name, seconds_name},
+    session::{Ids, Meant, Signed},
+};
+
+/// How many calls to KMS a key's page shows.
+const CALLS: i64 = 50;
+
+pub(super) fn router() -> Router<Arc<Control>> {
+    Router::new()
+        .route("/{project}/cmek", get(list))
+        .route("/{project}/cmek/local", post(make_local))
+        .route("/{project}/cmek/{key}", get(describe))
+        .route("/{project}/cmek/{key}/check", post(check))
+        .route("/{project}/cmek/{key}/change", post(change))
+        .route("/{project}/cmek/{key}/grace", post(set_grace))
+        .route("/{project}/cmek/{key}/delete", post(delete))
+}
+
+/// A key as it is shown.
+struct KeyRow {
+    badge: Badge,
+    provider: &'static str,
+    region: String,
+    checked: Moment,
+    next: Moment,
+    is_local: bool,
+    in_use: bool,
+    key: Key,
+}
+
+impl From<Key> for KeyRow {
+    fn from(key: Key) -> Self {
+        Self {
+            badge: of_key(key.status),
+            provider: provider_name(&key.provider),
+            region: region_name(&key.region_id),
+            checked: Moment(key.last_checked_at),
+            next: Moment(key.next_check_at),
+            is_local: key.provider == "local",
+            in_use: !key.clusters.is_empty() || !key.backups.is_empty(),
+            key,
+        }
+    }
+}
+
+struct RegionRow {
+    id: String,
+    city: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "cmek.html")]
+struct CmekPage {
+    frame: Frame,
+    keys: Vec<KeyRow>,
+    count: KeyCount,
+    /// The roles that keys of the project are reached by.
+    roles: Vec<String>,
+    regions: Vec<RegionRow>,
+    offers_local: bool,
+}
+
+impl CmekPage {
+    fn is_full(&self) -> bool {
+        self.count.used >= self.count.limit
+    }
+}
+
+async fn list(
+    State(control): State<Arc<Control>>,
+    Signed(visitor): Signed,
+    Ids(project): Ids<String>,
+) -> Answer<Page<CmekPage>> {
+    let frame = Frame::inside(&control, &visitor, &project, At::Cmek, "CMEK").await?;
+    let keys = control.keys(&visitor.caller, &project).await?.into_iter().map(KeyRow::from).collect();
+    let aws = Region::all().iter().filter(|region| region.provider().as_str() == "aws");
+    Ok(Page(CmekPage {
+        frame,
+        keys,
+        count: control.key_count(&visitor.caller, &project).await?,
+        roles: control.key_roles(&visitor.caller, &project).await?,
+        regions: aws.map(|region| RegionRow { id: region.id(), city: region.city() }).collect(),
+        offers_local: control.offers_local_keys(),
+    }))
+}
+
+#[derive(Deserialize)]
+struct NewLocalKey {
+    name: String,
+}
+
+async fn make_local(
+    State(control): State<Arc<Control>>,
+    Ids(project): Ids<String>,
+    form: Meant<NewLocalKey>,
+) -> Answer<Done> {
+    control.create_local_key(&form.visitor.caller, &project, &form.given.name).await?;
+    Ok(keys_of(&project))
+}
+
+struct CallRow {
+    at: Moment,
+    badge: Badge,
+    call: KmsCall,
+}
+
+#[derive(Template)]
+#[template(path = "key.html")]
+struct KeyPage {
+    frame: Frame,
+    row: KeyRow,
+    grace: String,
+    grace_minutes: i64,
+    is_manual: bool,
+    calls: Vec<CallRow>,
+}
+
+async fn describe(
+    State(control): State<Arc<Control>>,
+    Signed(visitor): Signed,
+    Ids((project, id)): Ids<(String, String)>,
+) -> Answer<Page<KeyPage>> {
+    let key = control.key(&visitor.caller, &project, &id).await?;
+    let frame = Frame::inside(&control, &visitor, &project, At::Cmek, &key.name).await?;
+    let calls = control.key_ledger(&visitor.caller, &project, &id, CALLS).await?.into_iter();
+    Ok(Page(KeyPage {
+        frame,
+        grace: seconds_name(key.grace_seconds),
+        grace_minutes: key.grace_seconds / 60,
+        is_manual: key.recovery == Recovery::Manual,
+        calls: calls.map(|call| CallRow { at: Moment(call.at), badge: of_call(&call.outcome), call }).collect(),
+        row: key.into(),
+    }))
+}
+
+#[derive(Deserialize)]
+struct Check {
+    /// Whether it was asked for on the key's own page.
+    on_page: Option<String>,
+}
+
+async fn check(
+    State(control): State<Arc<Control>>,
+    Ids((project, id)): Ids<(String, String)>,
+    form: Meant<Check>,
+) -> Answer<Done> {
+    control.check_key(&form.visitor.caller, &project, &id).await?;
+    Ok(if form.given.on_page.is_some() { key_of(&project, &id) } else { keys_of(&project) })
+}
+
+#[derive(Deserialize)]
+struct Change {
+    name: String,
+    recovery: String,
+}
+
+async fn change(
+    State(control): State<Arc<Control>>,
+    Ids((project, id)): Ids<(String, String)>,
+    form: Meant<Change>,
+) -> Answer<Done> {
+    let recovery = match form.given.recovery.as_str() {
+        "auto" => Recovery::Auto,
+        "manual" => Recovery::Manual,
+        other => return Err(Refused::invalid(format!("recovery is auto or manual, not {other:?}")).into()),
+    };
+    let wanted = KeyChange { name: Some(form.given.name), recovery: Some(recovery), ..KeyChange::default() };
+    control.change_key(&form.visitor.caller, &project, &id, wanted).await?;
+    Ok(key_of(&project, &id))
+}
+
+#[derive(Deserialize)]
+struct Grace {
+    minutes: i64,
+    password: String,
+}
+
+async fn set_grace(
+    State(control): State<Arc<Control>>,
+    Ids((project, id)): Ids<(String, String)>,
+    form: Meant<Grace>,
+) -> Answer<Done> {
+    let sure = control.confirm(&form.visitor, Zeroizing::new(form.given.password)).await?;
+    let seconds = form.given.minutes.saturating_mul(60);
+    let wanted = KeyChange { grace_seconds: Some(seconds), ..KeyChange::default() };
+    control.change_key(&sure, &project, &id, wanted).await?;
+    Ok(key_of(&project, &id))
+}
+
+#[derive(Deserialize)]
+struct Sure {
+    password: String,
+}
+
+async fn delete(
+    State(control): State<Arc<Control>>,
+    Ids((project, id)): Ids<(String, String)>,
+    form: Meant<Sure>,
+) -> Answer<Done> {
+    let sure = control.confirm(&form.visitor, Zeroizing::new(form.given.password)).await?;
+    control.delete_key(&sure, &project, &id).await?;
+    Ok(keys_of(&project))
+}
+
+fn keys_of(project: &str) -> Done {
+    Done::at(format!("/projects/{project}/cmek"))
+}
+
+fn key_of(project: &str, id: &str) -> Done {
+    Done::at(format!("/projects/{project}/cmek/{id}"))
+}

@@ -1,0 +1,219 @@
+//! Making a cluster, and watching it come about.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::{
+    Router,
+    extract::State,
+    routing::{get, post},
+};
+use custody_control::{
+    Control, Refused, Region,
+    cluster::{ClusterStatus, Created, NewCluster},
+    cmek::{Key, KeyStatus},
+    job::{Job, JobStatus},
+};
+use serde::Deserialize;
+
+use crate::{
+    answer::{Answer, Page},
+    frame::{At, Frame},
+    markup::{Badge, of_job, of_key, provider_name},
+    session::{Asked, Ids, Meant, Signed},
+};
+
+const USUAL_REGION: &str = "aws-us-west-2";
+
+pub(super) fn router() -> Router<Arc<Control>> {
+    Router::new()
+        .route("/{project}/clusters/new", get(page))
+        .route("/{project}/clusters", post(make))
+        .route("/{project}/clusters/{cluster}/progress", get(progress))
+}
+
+struct RegionRow {
+    id: String,
+    provider: &'static str,
+    city: &'static str,
+    chosen: bool,
+}
+
+struct KeyRow {
+    badge: Badge,
+    provider: &'static str,
+    /// Why no cluster can be made under it, wherever.
+    why: Option<String>,
+    key: Key,
+}
+
+#[derive(Template)]
+#[template(path = "create.html")]
+struct CreatePage {
+    frame: Frame,
+    regions: Vec<RegionRow>,
+    keys: Vec<KeyRow>,
+    chosen_provider: &'static str,
+    offers_local: bool,
+}
+
+async fn page(
+    State(control): State<Arc<Control>>,
+    Signed(visitor): Signed,
+    Ids(project): Ids<String>,
+) -> Answer<Page<CreatePage>> {
+    let frame = Frame::inside(&control, &visitor, &project, At::Clusters, "Create cluster").await?;
+    visitor.caller.must(custody_control::access::Privilege::ManageClusters, &project)?;
+    let keys = if frame.may.see_keys { control.keys(&visitor.caller, &project).await? } else { Vec::new() };
+    // Where the project's keys are, a cluster is likely to be wanted.
+    let usable = keys.iter().find(|key| key.status == KeyStatus::Available);
+    let wanted = usable.map_or(USUAL_REGION, |key| key.region_id.as_str()).to_owned();
+    let offers_local = control.offers_local_keys();
+    let regions = Region::all().iter().filter(|region| offers_local || region.provider().as_str() != "local");
+    let regions: Vec<RegionRow> = regions
+        .map(|region| RegionRow {
+            chosen: region.id() == wanted,
+            id: region.id(),
+            provider: region.provider().as_str(),
+            city: region.city(),
+        })
+        .collect();
+    let chosen_provider = regions.iter().find(|region| region.chosen).map_or("aws", |region| region.provider);
+    let row = |key: Key| KeyRow {
+        badge: of_key(key.status),
+        provider: provider_name(&key.provider),
+        why: unavailable(&key),
+        key,
+    };
+    Ok(Page(CreatePage { frame, regions, keys: keys.into_iter().map(row).collect(), chosen_provider, offers_local }))
+}
+
+/// Why no cluster can be made under a key now.
+fn unavailable(key: &Key) -> Option<String> {
+    if key.status != KeyStatus::Available {
+        let reason = key.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        return Some(format!("It is {}{reason}", key.status));
+    }
+    let allowed = key.allow.clusters.iter().any(|id| id == "*");
+    (!allowed).then(|| "Its custodian allows no new clusters under it".to_owned())
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    name: String,
+    region: String,
+    cu_type: String,
+    cu_size: i64,
+    /// Encryption at Rest with CMEK.
+    cmek: Option<String>,
+    key: Option<String>,
+    protection: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "created.html")]
+struct CreatedPage {
+    frame: Frame,
+    created: Created,
+    address: String,
+    name: String,
+    progress: Progress,
+}
+
+async fn make(
+    State(control): State<Arc<Control>>,
+    Ids(project): Ids<String>,
+    form: Meant<Wanted>,
+) -> Answer<Page<CreatedPage>> {
+    let Meant { visitor, given } = form;
+    let key = match (&given.cmek, given.key.filter(|key| !key.is_empty())) {
+        (None, _) => None,
+        (Some(_), Some(key)) => Some(key),
+        (Some(_), None) => {
+            return Err(Refused::invalid(
+                "Encryption at Rest with CMEK is on and no key is chosen: choose a key, or add one in Network > CMEK",
+            )
+            .into());
+        }
+    };
+    let new = NewCluster {
+        name: given.name,
+        project_id: project.clone(),
+        region_id: given.region,
+        cu_type: given.cu_type,
+        cu_size: given.cu_size,
+        key_identifier: key,
+        deletion_protection: given.protection.is_some(),
+    };
+    let created = control.create_cluster(&visitor.caller, &new).await?;
+    let cluster = control.cluster(&visitor.caller, &created.cluster_id).await?;
+    let job = control.job(&visitor.caller, &created.job_id).await?;
+    let frame = Frame::inside(&control, &visitor, &project, At::Clusters, "Create cluster").await?;
+    let progress = Progress::of(&job, &project);
+    Ok(Page(CreatedPage { frame, created, address: cluster.connect_address, name: cluster.cluster_name, progress }))
+}
+
+/// How far a cluster that is being made is.
+struct Progress {
+    badge: Badge,
+    percent: i64,
+    message: String,
+    done: bool,
+    failed: bool,
+    job: String,
+    cluster: String,
+    project: String,
+}
+
+impl Progress {
+    fn of(job: &Job, project: &str) -> Self {
+        let said = match job.status {
+            JobStatus::Pending => "its turn comes at once",
+            JobStatus::Successful => "the cluster serves",
+            _ => "its process, its zone and its first files are being made",
+        };
+        Self {
+            badge: of_job(job.status),
+            percent: job.progress,
+            message: job.message.clone().unwrap_or_else(|| said.to_owned()),
+            done: job.status == JobStatus::Successful,
+            failed: matches!(job.status, JobStatus::Failed | JobStatus::Canceled),
+            job: job.job_id.clone(),
+            cluster: job.cluster_id.clone(),
+            project: project.to_owned(),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "progress.html")]
+struct ProgressPage {
+    frame: Frame,
+    progress: Progress,
+}
+
+#[derive(Deserialize)]
+struct Watched {
+    job: String,
+}
+
+async fn progress(
+    State(control): State<Arc<Control>>,
+    Signed(visitor): Signed,
+    Ids((project, cluster)): Ids<(String, String)>,
+    Asked(watched): Asked<Watched>,
+) -> Answer<Page<ProgressPage>> {
+    let frame = Frame::inside(&control, &visitor, &project, At::Clusters, "Create cluster").await?;
+    let job = control.job(&visitor.caller, &watched.job).await?;
+    if job.cluster_id != cluster || job.project_id != project {
+        return Err(Refused::not_found("job", &watched.job).into());
+    }
+    let mut progress = Progress::of(&job, &project);
+    // The job ends a moment before its node's first report.
+    if progress.done {
+        let serves =
+            control.cluster(&visitor.caller, &cluster).await.is_ok_and(|it| it.status == ClusterStatus::Running);
+        progress.done = serves;
+    }
+    Ok(Page(ProgressPage { frame, progress }))
+}
