@@ -85,6 +85,7 @@ class Studio:
 
         def picture(name: str, whole: bool = True) -> None:
             page.wait_for_load_state("networkidle") if "dialog" not in name else page.wait_for_timeout(300)
+            page.evaluate("scrollTo(0, 0)")
             page.screenshot(path=out / f"{name}-{scheme}.png", full_page=whole)
 
         me.open("/sign-in")

@@ -180,6 +180,7 @@
     custody.tell(at("waiting"), "");
     at("add").disabled = true;
     at("validate").disabled = false;
+    at("validate").classList.add("primary");
   }
 
   function line({ name, ok, skipped, message }) {
@@ -203,6 +204,7 @@
     custody.tell(at("verdict"), passed ? "" : "The key can't be added yet: mend what is red above, and validate again");
     custody.tell(at("waiting"), passed ? "Every check passed: add the key" : "");
     at("add").disabled = !passed;
+    at("validate").classList.toggle("primary", !passed);
     if (passed) at("add").focus();
   }
 

@@ -24,6 +24,8 @@ const custody = (() => {
   function say(text, bad = false) {
     const place = said();
     if (!place) return;
+    // What lies outside of an open dialog is not read out.
+    (document.querySelector("dialog[open]") ?? document.body).append(place);
     place.textContent = text;
     place.classList.toggle("bad", bad);
     clearTimeout(silence);
@@ -229,6 +231,7 @@ const custody = (() => {
     send(form);
   });
 
+  document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   begin(document);
   keepUp();
   return { refresh, say, tell, message, UNREACHABLE, csrf: () => document.querySelector("meta[name=csrf]").content };

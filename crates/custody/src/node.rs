@@ -155,10 +155,11 @@ async fn serve(cluster: &Cluster, options: NodeOptions, listener: &TcpListener, 
     };
     let zone = cluster.engine.cluster_zone();
     let mut status = zone.subscribe();
+    let stopped = stop_signal();
     let stop = async {
-        let Some(linked) = linked else { return stop_signal().await };
+        let Some(linked) = linked else { return stopped.await };
         tokio::select! {
-            () = stop_signal() => {}
+            () = stopped => {}
             () = linked.follow(cluster.keyring.as_deref(), &cluster.engine) => {}
         }
     };
@@ -262,20 +263,20 @@ fn make_password(data_dir: &Path) -> Result<String, Failure> {
     Ok(password)
 }
 
-/// Completes on Ctrl-C or SIGTERM.
-pub(crate) async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut terminated) => drop(terminated.recv().await),
-            Err(error) => {
-                tracing::warn!(%error, "SIGTERM can't be awaited");
-                std::future::pending::<()>().await;
-            }
-        }
+/// Completes on Ctrl-C or SIGTERM. They are heeded from this call on, not from the first poll: whoever sees that we serve may
+/// stop us at once.
+pub(crate) fn stop_signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{Signal, SignalKind, signal};
+    let heed = |kind| signal(kind).inspect_err(|error| tracing::warn!(%error, ?kind, "a signal can't be awaited")).ok();
+    let (interrupted, terminated) = (heed(SignalKind::interrupt()), heed(SignalKind::terminate()));
+    let arrives = async |awaited: Option<Signal>| match awaited {
+        Some(mut signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        () = terminated => {}
+    async move {
+        tokio::select! {
+            () = arrives(interrupted) => {}
+            () = arrives(terminated) => {}
+        }
     }
 }

@@ -168,7 +168,7 @@ fn banner(cluster: &Cluster, key: Option<&Key>) -> Option<Banner> {
             title: "This cluster's key is refused or out of reach, and it serves nothing",
             message: format!(
                 "The key is {}. No process holds a key or data of this cluster. It comes back by itself once the key is there \
-                 again: enable the key in your KMS, or mend its policy. {reason}",
+                 again: enable the key in your KMS, or mend its policy.\n{reason}",
                 key.status
             ),
             bad: true,

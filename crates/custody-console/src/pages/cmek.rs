@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// How many calls to KMS a key's page shows.
-const CALLS: i64 = 50;
+const CALLS: i64 = 20;
 
 pub(super) fn router() -> Router<Arc<Control>> {
     Router::new()

@@ -12,11 +12,15 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use custody_store::ZoneStore;
 use object_store::path::Path;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::{
     DataType, EngineError, Field, IndexKind, Metric, WriteResult,
@@ -31,6 +35,9 @@ use crate::{
 pub(crate) use indexer::store_error;
 use writer::Command;
 
+/// Between two openings of the same collection. Each writes, if little: a client that tries again and again on a disk that is
+/// full must not fill with it what becomes free.
+const BETWEEN_OPENINGS: Duration = Duration::from_millis(250);
 /// Commands that may wait for the writer.
 const QUEUE: usize = 256;
 
@@ -62,6 +69,8 @@ pub(crate) struct Collection {
     /// Told when rows or indexes have come.
     grown: Arc<Notify>,
     tasks: std::sync::Mutex<Vec<tokio::task::AbortHandle>>,
+    /// Before that it is not opened again.
+    reopened_from: std::sync::Mutex<Instant>,
 }
 
 impl Collection {
@@ -121,6 +130,7 @@ impl Collection {
             clock,
             grown: Arc::default(),
             tasks: std::sync::Mutex::new(Vec::new()),
+            reopened_from: std::sync::Mutex::new(Instant::now() + BETWEEN_OPENINGS),
         });
         collection.set_indexes(&record.indexes)?;
         let writer = tokio::spawn(writer::run(Arc::downgrade(&collection), queue, next_row));
@@ -141,6 +151,17 @@ impl Collection {
     /// Whether the collection must be opened again before it can be used.
     pub(crate) fn is_broken(&self) -> bool {
         self.broken.load(Ordering::Acquire) || self.kv.is_closed()
+    }
+
+    /// Returns when a broken collection may be opened again.
+    pub(crate) async fn may_be_reopened(&self) {
+        let from = {
+            let mut from = self.reopened_from.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = *from;
+            *from = now.max(Instant::now()) + BETWEEN_OPENINGS;
+            now
+        };
+        tokio::time::sleep_until(from).await;
     }
 
     /// Takes all rows into memory.

@@ -252,6 +252,7 @@ impl OpenDatabase {
         let held = slot.as_ref().map(|broken| broken.tenure());
         if let Some(broken) = slot.as_ref() {
             broken.close().await;
+            broken.may_be_reopened().await;
         }
         // The record as it is now: the caller's may be older than the wait for the slot.
         let record = self.records.read().unwrap_or_else(PoisonError::into_inner).get(&record.id).cloned();
