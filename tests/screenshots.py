@@ -24,7 +24,7 @@ SCHEMES = {
 # The README's four: the page, and what of it.
 README = ("cmek-dialog-3", "cmek", "cluster", "create")
 # How long clients talk with the cluster before its charts are looked at.
-BUSY = 150
+BUSY = 120
 
 
 def digits(count: int, width: int = 16) -> list[dict]:
@@ -141,7 +141,8 @@ class Studio:
         dialog.next("Associate the KMS key with the IAM role")
         dialog.associate(key)
         dialog.validate()
-        dialog.field("checks").scroll_into_view_if_needed()
+        dialog.field("waiting").scroll_into_view_if_needed()
+        me.page.locator("#said").evaluate("(it) => (it.textContent = '')")
         picture("cmek-dialog-3", whole=False)
         me.click("Start over", dialog.dialog) if dialog.field("start-over").is_visible() else None
 

@@ -15,7 +15,8 @@ use std::{
 };
 
 use custody_link::{
-    Access, CallRecord, Connection, KeyPolicy, KeyRef, Listener, NodeConfig, NodeState, Report, ToControl, ToNode,
+    Access, CallRecord, Connection, Figures, KeyPolicy, KeyRef, Listener, NodeConfig, NodeState, Report, ToControl,
+    ToNode,
 };
 use tokio::time::timeout;
 
@@ -47,6 +48,7 @@ struct World {
     /// The anchor that was told last, and the one that a node is started on.
     anchor: Option<String>,
     below_anchor: bool,
+    figures: Option<Figures>,
 }
 
 impl World {
@@ -77,6 +79,7 @@ impl World {
             access: Access::Read,
             anchor: None,
             below_anchor: false,
+            figures: None,
         };
         world.accept().await?;
         Ok(world)
@@ -137,6 +140,7 @@ impl World {
             Ok(Ok(Some(ToControl::Report(report)))) => self.report = Some(report),
             Ok(Ok(Some(ToControl::Calls(calls)))) => self.calls.extend(calls),
             Ok(Ok(Some(ToControl::Anchor(anchor)))) => self.anchor = Some(anchor),
+            Ok(Ok(Some(ToControl::Figures(figures)))) => self.figures = Some(figures),
             Ok(Ok(Some(ToControl::AskAccess { id, digest }))) => {
                 let level = if self.digests.is_empty() { self.access } else { Access::None };
                 self.digests.push(digest);
@@ -256,6 +260,7 @@ async fn a_node_under_a_control_plane_serves_is_sealed_and_comes_back_and_never_
     world.serving().await?;
     world.shows_no_token()?;
     let zone = world.report.as_ref().ok_or("no report")?.zones[0].clone();
+    world.until("figures", |world| world.figures.is_some_and(|figures| figures.resident > 0)).await?;
     assert_eq!((zone.key_arn.as_str(), zone.key_version, zone.outcome), (world.key.as_str(), 1, None));
     let is_decrypt = |call: &CallRecord| call.action == "kms:Decrypt" && call.outcome == "ok";
     world.until("the record of calls", |world| world.calls.iter().any(is_decrypt)).await?;
