@@ -1,5 +1,6 @@
 """Who gets into the console, what they are shown, and what other sites can't do with it."""
 
+import json
 import re
 
 import pytest
@@ -113,7 +114,7 @@ def test_forged_requests_are_refused_and_change_nothing(control, make_local_kms,
         (f"{keys}/delete", {"password": ADMIN_PASSWORD}),
         (f"/projects/{project}/alerts", {"name": "forged", "url": "https://hooks.example.com/"}),
         (f"/projects/{project}/alerts/rule-none/delete", {}),
-        (f"/projects/{project}/api-keys", {"name": "forged", "role": "ProjectAdmin"}),
+        (f"/projects/{project}/api-keys", {"name": "forged", "role": "ProjectAdmin", "password": ADMIN_PASSWORD}),
         (f"/projects/{project}/api-keys/apikey-none/delete", {}),
         ("/sign-out", {}),
     ]
@@ -148,7 +149,7 @@ def test_forged_requests_are_refused_and_change_nothing(control, make_local_kms,
     assert control.call("GET", activities) == done
 
 
-def test_a_session_alone_drops_no_cluster_deletes_no_key_and_changes_no_grace(control, make_local_kms, visit):
+def test_a_session_alone_drops_no_cluster_deletes_no_key_changes_no_grace_and_gives_no_access(control, make_local_kms, visit):
     me = visit(control).sign_in()
     project = me.make_project("payments")
     me.add_development_key()
@@ -156,13 +157,21 @@ def test_a_session_alone_drops_no_cluster_deletes_no_key_and_changes_no_grace(co
     cluster = control.create_cluster(project)
     sent = {"Cookie": me.cookie(), "X-CSRF-Token": me.csrf()}
     path = f"/v2/projects/{project}/cmek/keys/{key['keyId']}"
+    user = {"name": "other", "password": "another-password-of-a-user", "role": "Owner"}
+    other = control.call("POST", "/v2/users", user)["userId"]
+    before = everything(control)
     for method, call, body in [
         ("DELETE", f"/v2/clusters/{cluster.id}/drop", None),
         ("DELETE", path, None),
         ("PATCH", path, b'{"grace": "0s"}'),
+        # A credential of its own would need no session.
+        ("POST", "/v2/apiKeys", b'{"name": "x", "role": "Owner"}'),
+        ("POST", "/v2/users", json.dumps({**user, "name": "third"}).encode()),
+        ("PUT", f"/v2/users/{other}/password", b'{"newPassword": "chosen-by-a-stranger"}'),
     ]:
         status, _, text = control.raw(method, call, body, token=None, headers=sent)
         assert status == 403 and "password" in message(text), (call, text)
+    assert everything(control) == before
     assert control.raw("PATCH", path, b'{"name": "by the session"}', token=None, headers=sent)[0] == 200
     # With the password, on the key's page.
     me.open(f"/projects/{project}/cmek/{key['keyId']}")

@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from helpers.clusters import add_key, fill
 from helpers.console import PHONE, rows
-from helpers.control import Cluster
+from helpers.control import ADMIN_PASSWORD, Cluster
 
 SCRIPT = "<script>document.title='taken'</script>"
 HOSTILE = (SCRIPT, "\"><img src=x onerror=document.title='taken'>", "'); alert(1); ('", "{{7*7}}", "&lt;b&gt; & </td>", "W" * 200, "ünï ☃ 名前")
@@ -249,7 +249,6 @@ def test_the_console_works_by_keyboard_alone(control, visit):
     keyboard = me.page.keyboard
     keyboard.type("admin")
     keyboard.press("Tab")
-    from helpers.control import ADMIN_PASSWORD
 
     keyboard.type(ADMIN_PASSWORD)
     keyboard.press("Enter")
@@ -301,6 +300,7 @@ def test_api_keys_and_alert_rules_are_made_shown_once_and_deleted(control, visit
     me.go("API Keys")
     me.click("+ API Key")
     me.fill("Name", "reporting", me.dialog())
+    me.fill("Your password", ADMIN_PASSWORD, me.dialog())
     me.click("Create API key", me.dialog())
     secret = me.copied("secret")
     assert secret.startswith("custody_") and control.call("GET", "/v2/projects", token=secret)[0]["projectId"] == project
@@ -345,7 +345,6 @@ def test_a_cluster_is_suspended_resumed_sealed_unsealed_dropped_and_taken_back(c
     me.click("Switch on")
     expect(me.button("Drop")).to_be_disabled()
     me.click("Switch off")
-    from helpers.control import ADMIN_PASSWORD
 
     me.click("Drop")
     me.page.locator("#drop-name").fill("cluster")

@@ -176,6 +176,11 @@ def test_a_browser_signs_in_and_another_site_can_not_use_that(control):
         return control.raw("POST", "/v2/session", body, token=None)
 
     assert sign_in("wrong-password")[0] == 401
+    # Nor can it sign the browser in as whom it likes.
+    right = json.dumps({"name": "admin", "password": ADMIN_PASSWORD}).encode()
+    for more in ({"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "evil.example"}):
+        status, headers, _ = control.raw("POST", "/v2/session", right, token=None, headers=more)
+        assert status == 403 and "set-cookie" not in {name.lower() for name in headers}
     status, headers, text = sign_in(ADMIN_PASSWORD)
     assert status == 200
     cookie = headers["set-cookie"]

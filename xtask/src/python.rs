@@ -21,7 +21,7 @@ impl Venv {
         let mut make = Command::new("python3");
         steps::run(make.args(["-m", "venv", "--clear"]).arg(&venv.0)).map_err(|error| {
             format!(
-                "{error}: Python 3.10 or newer with its venv module is needed (Debian: apt-get install python3-venv)"
+                "{error}: Python 3.11 or newer with its venv module is needed (Debian: apt-get install python3-venv)"
             )
         })?;
         let mut install = venv.command("python");

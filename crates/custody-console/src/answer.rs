@@ -67,22 +67,9 @@ impl From<Refused> for Failed {
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
-        let mut response = status(self.0.kind).into_response();
+        let mut response = self.0.kind.status().into_response();
         response.extensions_mut().insert(self.0);
         response
-    }
-}
-
-pub(crate) fn status(kind: Kind) -> StatusCode {
-    match kind {
-        Kind::Invalid => StatusCode::BAD_REQUEST,
-        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Kind::Forbidden => StatusCode::FORBIDDEN,
-        Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::Conflict => StatusCode::CONFLICT,
-        Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
-        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -108,10 +95,10 @@ pub(crate) fn error_page(refused: &Refused) -> Response {
     };
     let page = ErrorPage { assets: &ASSETS, title, message: &refused.message };
     match page.render() {
-        Ok(text) => (status(refused.kind), Html(text)).into_response(),
+        Ok(text) => (refused.kind.status(), Html(text)).into_response(),
         Err(error) => {
             tracing::error!(%error, "the page of an error can't be rendered");
-            (status(refused.kind), refused.message.clone()).into_response()
+            (refused.kind.status(), refused.message.clone()).into_response()
         }
     }
 }

@@ -14,7 +14,7 @@ use custody_control::{Control, Kind, Refused, browser};
 use serde_json::json;
 
 use crate::{
-    answer::{ConnectTo, Moved, error_page, status},
+    answer::{ConnectTo, Moved, error_page},
     session::SIGN_IN,
 };
 
@@ -59,7 +59,7 @@ pub(crate) async fn guard(State(control): State<Arc<Control>>, request: Request,
 
 fn refusal(refused: &Refused, asker: Asker, reads: bool, path: &str) -> Response {
     match asker {
-        Asker::Script => (status(refused.kind), Json(json!({ "message": refused.message }))).into_response(),
+        Asker::Script => (refused.kind.status(), Json(json!({ "message": refused.message }))).into_response(),
         Asker::Browser if refused.kind == Kind::Unauthenticated && reads => {
             // The way back, for after the sign-in.
             let way = if path == "/" { SIGN_IN.to_owned() } else { format!("{SIGN_IN}?next={}", encoded(path)) };

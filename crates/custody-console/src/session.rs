@@ -52,6 +52,10 @@ impl<T: DeserializeOwned> FromRequest<Arc<Control>> for Meant<T> {
     }
 }
 
+/// What a form gives whose sending says all.
+#[derive(Deserialize)]
+pub(crate) struct Nothing {}
+
 /// A form that nobody has to be signed in for.
 pub(crate) struct Given<T>(pub(crate) T);
 

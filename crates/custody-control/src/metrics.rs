@@ -4,7 +4,7 @@ use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncode
 
 use crate::{
     Control,
-    cluster::{ClusterStatus, status},
+    cluster::{self, ClusterStatus},
     cmek::KeyStatus,
     job::JobStatus,
     refusal::Refused,
@@ -67,13 +67,13 @@ impl Control {
             "Zones of an encrypted cluster by state, as its node told last",
             &["cluster", "state"],
         )?;
-        for row in crate::cluster::all(&self.db).await? {
+        for row in cluster::all(&self.db).await? {
             let live = self.nodes.live(&row.id);
-            let (status, _) = status(&row, &live);
+            let (status, _) = cluster::status(&row, &live);
             by_status.with_label_values(&[status.as_str()]).inc();
             running.with_label_values(&[&row.id]).set(i64::from(status == ClusterStatus::Running));
             for zone in live.report().map(|report| report.zones.as_slice()).unwrap_or_default() {
-                let state = crate::cluster::state_of(zone);
+                let state = cluster::state_of(zone);
                 zones.with_label_values(&[row.id.as_str(), state]).inc();
             }
         }

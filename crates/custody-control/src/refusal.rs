@@ -1,5 +1,7 @@
 //! Why a request is not carried out, in the few kinds that an adapter has to tell apart.
 
+use axum::http::StatusCode;
+
 /// What kind of refusal it is. REST makes a status of it, the console a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -19,6 +21,22 @@ pub enum Kind {
     Unavailable,
     /// A fault of ours. What it was stands in the log.
     Internal,
+}
+
+impl Kind {
+    /// The HTTP status that says so.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::Invalid => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::Conflict => StatusCode::CONFLICT,
+            Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
 }
 
 /// A refusal of any operation.

@@ -1,6 +1,7 @@
 //! Counting things by what they are, for the figures.
 
 use std::{
+    borrow::Borrow,
     collections::BTreeMap,
     sync::{Mutex, PoisonError},
 };
@@ -22,7 +23,10 @@ impl<K: Ord + Clone> Tally<K> {
     }
 
     /// It will not be counted any more.
-    pub(crate) fn forget(&self, thing: &K) {
+    pub(crate) fn forget<Q: Ord + ?Sized>(&self, thing: &Q)
+    where
+        K: Borrow<Q>,
+    {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(thing);
     }
 

@@ -2,7 +2,7 @@
 //! opens (rule 23).
 
 use std::{
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -10,7 +10,10 @@ use async_trait::async_trait;
 use custody_kms::HandedSession;
 use custody_link::Link;
 use object_store::{CredentialProvider, aws::AwsCredential};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
 
 /// A session that ends sooner than this is replaced by another.
 const EARLY: Duration = Duration::from_mins(10);
@@ -22,12 +25,34 @@ const LATE: Duration = Duration::from_secs(30);
 /// Asks for a session when one is needed, and keeps it while it lasts.
 pub(crate) struct BucketSessions {
     link: Arc<Link>,
-    kept: Mutex<Kept>,
+    kept: std::sync::Mutex<Kept>,
+    /// Held by the one who asks.
+    asking: Mutex<()>,
 }
 
 impl BucketSessions {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, kept: Mutex::default() }
+        Self { link, kept: std::sync::Mutex::default(), asking: Mutex::default() }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
+        work(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A session that need not be replaced now, or else the turn to ask for another. Whoever can go on with an older one
+    /// does not wait for somebody else's turn: the control plane may hang.
+    async fn session_or_turn(&self) -> Result<Arc<AwsCredential>, MutexGuard<'_, ()>> {
+        if let Some(session) = self.with(|kept| kept.good()) {
+            return Ok(session);
+        }
+        let usable = self.with(|kept| kept.lasting(LATE));
+        let turn = match (self.asking.try_lock(), usable) {
+            (Ok(turn), _) => turn,
+            (Err(_), Some(session)) => return Ok(session),
+            (Err(_), None) => self.asking.lock().await,
+        };
+        // Somebody else may have had a turn meanwhile.
+        self.with(|kept| kept.good()).ok_or(turn)
     }
 }
 
@@ -51,6 +76,12 @@ impl Kept {
         (left > for_longer_than).then(|| Arc::clone(session))
     }
 
+    /// The session, where none is to be asked for now: it lasts, or the last try has just failed and it still can be used.
+    fn good(&self) -> Option<Arc<AwsCredential>> {
+        let paused = self.not_before.is_some_and(|not_before| Instant::now() < not_before);
+        self.lasting(if paused { LATE } else { EARLY })
+    }
+
     fn take(&mut self, session: HandedSession) -> Arc<AwsCredential> {
         let credential = Arc::new(AwsCredential {
             key_id: session.access_key_id,
@@ -67,22 +98,18 @@ impl CredentialProvider for BucketSessions {
     type Credential = AwsCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
-        // One asks, and the others wait for what comes of it.
-        let mut kept = self.kept.lock().await;
-        if let Some(session) = kept.lasting(EARLY) {
-            return Ok(session);
-        }
-        let usable = kept.lasting(LATE);
-        if let (Some(session), Some(not_before)) = (&usable, kept.not_before)
-            && Instant::now() < not_before
-        {
-            return Ok(Arc::clone(session));
-        }
+        let _turn = match self.session_or_turn().await {
+            Ok(session) => return Ok(session),
+            Err(turn) => turn,
+        };
         match self.link.ask_storage().await {
-            Ok(session) => Ok(kept.take(session)),
+            Ok(session) => Ok(self.with(|kept| kept.take(session))),
             Err(failure) => {
-                kept.not_before = Some(Instant::now() + PAUSE);
                 let why = failure.text;
+                let usable = self.with(|kept| {
+                    kept.not_before = Some(Instant::now() + PAUSE);
+                    kept.lasting(LATE)
+                });
                 tracing::warn!(why, in_use = usable.is_some(), "no new session on the bucket");
                 usable.ok_or_else(|| object_store::Error::Generic {
                     store: "S3",
@@ -117,6 +144,9 @@ mod tests {
         assert!(kept.lasting(EARLY).is_some());
         kept.take(session(Duration::from_mins(5)));
         assert!(kept.lasting(EARLY).is_none() && kept.lasting(LATE).is_some());
+        assert!(kept.good().is_none(), "another is asked for early");
+        kept.not_before = Some(Instant::now() + PAUSE);
+        assert!(kept.good().is_some(), "but not again and again");
         kept.take(HandedSession { expires: SystemTime::UNIX_EPOCH, ..session(Duration::ZERO) });
         assert!(kept.lasting(Duration::ZERO).is_none(), "it has ended");
     }

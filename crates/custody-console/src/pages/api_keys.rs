@@ -13,13 +13,14 @@ use custody_control::{
     access::{ApiKeyInfo, Grant, NewApiKey},
 };
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 use super::record::SecretPage;
 use crate::{
     answer::{Answer, Done, Page},
     frame::{At, Frame},
     markup::Moment,
-    session::{Ids, Meant, Signed},
+    session::{Ids, Meant, Nothing, Signed},
 };
 
 pub(super) fn router() -> Router<Arc<Control>> {
@@ -68,6 +69,7 @@ async fn list(
 struct Wanted {
     name: String,
     role: String,
+    password: String,
 }
 
 async fn make(
@@ -78,7 +80,8 @@ async fn make(
     let Meant { visitor, given } = form;
     let grant = Grant::new(given.role.parse()?, Some(project.clone()))?;
     let new = NewApiKey { name: given.name.clone(), grant, expires_at: None };
-    let (_, secret) = control.create_api_key(&visitor.caller, new).await?;
+    let sure = control.confirm(&visitor, Zeroizing::new(given.password)).await?;
+    let (_, secret) = control.create_api_key(&sure, new).await?;
     Ok(Page(SecretPage {
         frame: Frame::inside(&control, &visitor, &project, At::ApiKeys, "API key").await?,
         what: "The API key was made",
@@ -88,9 +91,6 @@ async fn make(
         back: format!("/projects/{project}/api-keys"),
     }))
 }
-
-#[derive(Deserialize)]
-struct Nothing {}
 
 async fn delete(
     State(control): State<Arc<Control>>,

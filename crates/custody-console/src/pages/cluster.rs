@@ -23,7 +23,7 @@ use crate::{
     chart::{Chart, charts},
     frame::{At, Frame},
     markup::{Badge, KEY, Moment, of_cluster, of_zone, region_name},
-    session::{Ids, Meant, Signed},
+    session::{Ids, Meant, Nothing, Signed},
 };
 
 pub(super) fn router() -> Router<Arc<Control>> {
@@ -217,9 +217,6 @@ async fn collection(
     let origins = control.console_origins().join(" ");
     Ok(with_node(CollectionPage { frame, origins, cluster }, &address))
 }
-
-#[derive(Deserialize)]
-struct Nothing {}
 
 #[derive(Deserialize)]
 struct Suspend {

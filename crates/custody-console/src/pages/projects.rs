@@ -16,7 +16,7 @@ use crate::{
     answer::{Answer, Done, Page},
     frame::Frame,
     markup::{Moment, plan_name},
-    session::{Ids, Meant, Signed},
+    session::{Ids, Meant, Nothing, Signed},
 };
 
 /// All below `/projects`.
@@ -78,9 +78,6 @@ async fn set_plan(
     control.set_plan(&form.visitor.caller, &project, form.given.plan.parse()?).await?;
     Ok(Done::at(format!("/projects/{project}")))
 }
-
-#[derive(Deserialize)]
-struct Nothing {}
 
 async fn delete(
     State(control): State<Arc<Control>>,

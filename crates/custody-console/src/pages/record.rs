@@ -20,7 +20,7 @@ use crate::{
     answer::{Answer, Done, Page},
     frame::{At, Frame},
     markup::{Badge, Moment, of_delivery, of_job},
-    session::{Asked, Ids, Meant, Signed},
+    session::{Asked, Ids, Meant, Nothing, Signed},
 };
 
 /// How many entries a page shows.
@@ -175,9 +175,6 @@ async fn make_rule(
         back: format!("/projects/{project}/alerts"),
     }))
 }
-
-#[derive(Deserialize)]
-struct Nothing {}
 
 async fn delete_rule(
     State(control): State<Arc<Control>>,

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     answer::{Answer, Done, Page},
     assets::{ASSETS, Assets},
-    session::{Asked, Given, Meant, SIGN_IN},
+    session::{Asked, Given, Meant, Nothing, SIGN_IN},
 };
 
 const HOME: &str = "/projects";
@@ -57,9 +57,6 @@ async fn sign_in(
     let cookie = [(header::SET_COOKIE, browser::set_cookie(&control, &signed))];
     Ok((AppendHeaders(cookie), Done::at(way_back(given.next.as_deref()))))
 }
-
-#[derive(Deserialize)]
-struct Nothing {}
 
 async fn sign_out(
     State(control): State<Arc<Control>>,

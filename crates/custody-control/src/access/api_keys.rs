@@ -50,6 +50,7 @@ pub struct ApiKeyInfo {
 /// Makes an API key. What is returned besides its id is the key: it is shown once and can't be had again.
 pub(crate) async fn create(db: &Db, caller: &Caller, new: NewApiKey) -> Result<(String, Zeroizing<String>), Refused> {
     caller.must_own()?;
+    caller.must_have_confirmed()?;
     let secret = Zeroizing::new(format!("{PREFIX}{}", *random::key_digits()?));
     let mut change = db.change().await?;
     let id = insert(&mut change, caller.id(), &new, &secret).await?;

@@ -60,15 +60,16 @@ impl Caller {
         Err(Refused::new(Kind::Forbidden, format!("you may not {}", privilege.what())))
     }
 
-    /// Refuses what a browser's session alone must not do: whoever finds one open does not drop a cluster (rule 32).
+    /// Refuses what a browser's session alone must not do: whoever finds one open does not drop a cluster, nor makes a
+    /// credential that could (rule 32).
     pub fn must_have_confirmed(&self) -> Result<(), Refused> {
         if self.confirmed {
             return Ok(());
         }
         Err(Refused::new(
             Kind::Forbidden,
-            "a session alone does not drop a cluster, delete a key or change its grace: do it in the console, which asks for your \
-             password again, or with an API key",
+            "a session alone does not drop a cluster, delete a key, change its grace or give anybody access: do it in the console, \
+             which asks for your password again, or with an API key",
         ))
     }
 

@@ -44,6 +44,7 @@ pub(crate) async fn create(
     grant: Grant,
 ) -> Result<String, Refused> {
     caller.must_own()?;
+    caller.must_have_confirmed()?;
     let hash = password::hash(password).await?;
     let mut change = db.change().await?;
     let id = insert(&mut change, name, &hash, &grant).await?;
@@ -118,6 +119,7 @@ pub(crate) async fn set_password(
     let own = caller.id() == id;
     if !own {
         caller.must_own()?;
+        caller.must_have_confirmed()?;
     }
     let stored = sqlx::query_scalar!("SELECT password FROM users WHERE id = ?", id).fetch_optional(db.pool()).await?;
     let stored = stored.ok_or_else(|| Refused::not_found("user", id))?;

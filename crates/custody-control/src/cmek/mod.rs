@@ -9,13 +9,15 @@ mod mend;
 mod setup;
 mod shell;
 mod status;
+mod typed;
 mod validate;
 
 pub use field::{FieldError, KeyName, Place, Principal, RoleName, clean};
-pub use keys::{Allow, Key, KeyChange, KeyCount, KeyUser, NewKey, Recovery, Typed};
+pub use keys::{Allow, Key, KeyChange, KeyCount, KeyUser, NewKey, Recovery};
 pub use ledger::{DbLedger, KmsCall};
 pub use setup::{Setup, SetupRequest};
 pub use status::KeyStatus;
+pub use typed::Typed;
 pub use validate::{Check, CheckName, Event, Progress, Validation, Wanted, validate};
 
 pub(crate) use keys::DEFAULT_GRACE;

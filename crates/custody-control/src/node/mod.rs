@@ -299,7 +299,7 @@ impl Nodes {
 
     /// Forgets a cluster that is no more.
     pub(crate) fn forget(&self, cluster: &str) {
-        self.starts.forget(&cluster.to_owned());
+        self.starts.forget(cluster);
         if let Some(node) = lock(&self.known).remove(cluster) {
             node.wake.notify_one();
         }

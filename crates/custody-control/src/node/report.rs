@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use custody_kms::Outcome;
-use custody_link::{NodeState, Report, ZoneState};
+use custody_link::{NodeState, Report, ZoneReport, ZoneState};
 
 use super::Nodes;
 use crate::{
@@ -75,8 +75,13 @@ impl Nodes {
     async fn note_held_zones(&self, row: &Row, report: &Report) -> Result<(), Refused> {
         let manual = Recovery::Manual.as_str();
         let revoked = Some(Outcome::Revoked.as_str());
+        let of_tenant = |zone: &&ZoneReport| Some(&zone.key_arn) != row.key_arn.as_ref();
+        let tenants: Vec<&ZoneReport> = report.zones.iter().filter(of_tenant).collect();
+        if tenants.is_empty() {
+            return Ok(());
+        }
         let mut change = self.db.change().await?;
-        for zone in report.zones.iter().filter(|zone| Some(&zone.key_arn) != row.key_arn.as_ref()) {
+        for zone in tenants {
             if zone.status != ZoneState::Sealed {
                 sqlx::query!("DELETE FROM held_zones WHERE cluster_id = ? AND zone_id = ?", row.id, zone.zone)
                     .execute(&mut *change)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, header},
+    http::{HeaderMap, header, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -231,10 +231,17 @@ struct Session {
         (status = 200, body = Data<Session>),
         (status = 400, body = Error),
         (status = 401, body = Error),
+        (status = 403, body = Error),
         (status = 429, body = Error),
     )
 )]
-async fn sign_in(State(control): State<Arc<Control>>, Body(given): Body<SignIn>) -> Result<Response, Refused> {
+async fn sign_in(
+    State(control): State<Arc<Control>>,
+    parts: Parts,
+    Body(given): Body<SignIn>,
+) -> Result<Response, Refused> {
+    // Or a page of somebody else's signs the browser in as whom it likes.
+    browser::must_be_ours(&control, &parts)?;
     let signed = control.sign_in(&given.name, Zeroizing::new(given.password)).await?;
     let cookie = browser::set_cookie(&control, &signed);
     Ok(([(header::SET_COOKIE, cookie)], data(Session { csrf_token: signed.csrf })).into_response())

@@ -9,7 +9,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{Kind, Refused};
+use crate::Refused;
 
 /// The longest text of a library that is put into the envelope.
 const LONGEST: usize = 4_096;
@@ -44,26 +44,13 @@ fn error(status: StatusCode, message: String) -> Response {
 
 impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
-        Self { code: status(refused.kind).as_u16(), message: refused.message }
+        Self { code: refused.kind.status().as_u16(), message: refused.message }
     }
 }
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        error(status(self.kind), self.message)
-    }
-}
-
-fn status(kind: Kind) -> StatusCode {
-    match kind {
-        Kind::Invalid => StatusCode::BAD_REQUEST,
-        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Kind::Forbidden => StatusCode::FORBIDDEN,
-        Kind::NotFound => StatusCode::NOT_FOUND,
-        Kind::Conflict => StatusCode::CONFLICT,
-        Kind::TooMany => StatusCode::TOO_MANY_REQUESTS,
-        Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        error(self.kind.status(), self.message)
     }
 }
 

@@ -50,3 +50,23 @@ async fn a_collection_whose_writer_panicked_comes_back_from_what_is_durable() {
     engine.insert("", "c", rows(vec![3, 4])).await.unwrap();
     assert_eq!(count(&engine).await, 4);
 }
+
+/// Each opening writes a little: a client that tries again and again on a full disk must not keep it full by that.
+#[tokio::test]
+async fn a_collection_that_breaks_again_and_again_is_opened_four_times_a_second_at_most() {
+    let zones = Arc::new(PlainZones::new(Arc::new(InMemory::new())));
+    let engine = Engine::create(zones).await.unwrap();
+    let new = NewCollection { name: "c".into(), schema: schema(), shards: 1, consistency: 0 };
+    let begun = std::time::Instant::now();
+    engine.create_collection("", new).await.unwrap();
+    engine.load_collection("", "c").await.unwrap();
+    let open = engine.database("").unwrap().open().await.unwrap();
+    let record = open.find("c").unwrap();
+    for _ in 0..4 {
+        let collection = open.collection(&record).await.unwrap();
+        let answer = collection.ask(|reply| Command::Panic { reply }).await;
+        assert!(matches!(answer, Err(EngineError::Fault)) && collection.is_broken());
+    }
+    assert_eq!(count(&engine).await, 0);
+    assert!(begun.elapsed() >= 4 * super::super::BETWEEN_OPENINGS, "{:?}", begun.elapsed());
+}
