@@ -2,7 +2,8 @@
 //!
 //! A node under a control plane has no AWS credentials of its own and no settings but those that come over this link: a Unix
 //! socket in a directory that only their common user can enter. [`Listener`] is the control plane's end, [`Link`] the
-//! node's. No name of a database or collection, no row and no key ever crosses.
+//! node's. No row and no key ever crosses, and no name of a database or collection but those that somebody chose for a backup
+//! or a restore.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -14,6 +15,7 @@ mod listener;
 mod message;
 mod node;
 mod socket;
+mod work;
 
 pub use error::LinkError;
 pub use frame::LONGEST;
@@ -24,3 +26,7 @@ pub use message::{
     ZoneReport, ZoneState,
 };
 pub use node::{Command, Disconnected, Link};
+pub use work::{
+    BackupOrder, BackupSource, Chosen, Omitted, Renamed, RestoreMode, RestoreOrder, Work, WorkDone, WorkOrder, WorkReport,
+    WorkState,
+};

@@ -6,7 +6,10 @@ use custody_kms::{HandedFailure, HandedSession, KeyRefError, LedgerEntry, Outcom
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::handed::{SessionAnswer, unix_ms};
+use crate::{
+    handed::{SessionAnswer, unix_ms},
+    work::{WorkOrder, WorkReport},
+};
 
 /// What a node sends. There is no `Debug`: the token would be in it.
 #[derive(Serialize, Deserialize)]
@@ -35,6 +38,9 @@ pub enum ToControl {
     AskStorage {
         /// Names the ask.
         id: u64,
+        /// Not the cluster's own part, but where the backups of this cluster are: its own, or the one that it restores from.
+        #[serde(default)]
+        backups_of: Option<String>,
     },
     /// Asks what the holder of a control plane's API key may do; answered by [`ToNode::Access`] of the same id.
     AskAccess {
@@ -50,6 +56,8 @@ pub enum ToControl {
     /// How far the cluster has come, as JSON: ids and numbers alone. It is for the control plane to keep, as it is, and to
     /// give back as [`NodeConfig::anchor`]; a later one takes the place of those before it.
     Anchor(String),
+    /// How a long piece of work is. Told as it goes on and when it ends, and again after each reconnect.
+    Work(WorkReport),
 }
 
 /// What the control plane sends. There is no `Debug`: credentials would be in it.
@@ -78,6 +86,13 @@ pub enum ToNode {
     Seal,
     /// End a seal by hand, and one that waits for a person after a revocation.
     Unseal,
+    /// A long piece of work. One that the node has of the same job already is not begun again.
+    Work(Box<WorkOrder>),
+    /// Give a job's work up, and undo what it has made.
+    CancelWork {
+        /// The job.
+        job: String,
+    },
     /// End the process, cleanly.
     Stop,
 }
@@ -184,6 +199,10 @@ pub struct NodeConfig {
     /// The addresses of the control plane's console, `scheme://host:port`: a browser's page from there may call.
     #[serde(default)]
     pub console_origins: Vec<String>,
+    /// The cluster is to be made from a backup: a [`Restore`](crate::Work::Restore). The node serves nothing before that is
+    /// done; what an earlier try left, it removes first.
+    #[serde(default)]
+    pub restore: Option<Box<WorkOrder>>,
 }
 
 /// How a cluster's keys are treated. It changes while the node runs.
@@ -231,7 +250,7 @@ pub const ROLLED_BACK: &str = "rolled_back";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// It opens the cluster.
+    /// It opens the cluster, or makes it from a backup.
     Starting,
     /// It serves.
     Serving,

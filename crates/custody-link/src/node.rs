@@ -26,6 +26,7 @@ use crate::{
     handed::SessionAnswer,
     message::{Access, CallRecord, Figures, KeyPolicy, NodeConfig, Report, ToControl, ToNode},
     socket,
+    work::{WorkOrder, WorkReport},
 };
 
 /// Calls that are kept for a control plane that is away.
@@ -42,12 +43,16 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3);
 
 /// What the control plane wants done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Command {
     /// Seal the cluster by hand.
     Seal,
     /// End a seal.
     Unseal,
+    /// A long piece of work.
+    Work(Box<WorkOrder>),
+    /// Give a job's work up.
+    CancelWork(String),
     /// End the process.
     Stop,
 }
@@ -78,6 +83,7 @@ struct Shared {
     next: AtomicU64,
     calls: Mutex<Calls>,
     anchor: Mutex<Anchor>,
+    work: watch::Sender<Option<WorkReport>>,
     /// An anchor, or a call was recorded, or the last was sent.
     news: Notify,
     sent: Notify,
@@ -126,6 +132,7 @@ impl Link {
             next: AtomicU64::new(0),
             calls: Mutex::default(),
             anchor: Mutex::default(),
+            work: watch::Sender::new(None),
             news: Notify::new(),
             sent: Notify::new(),
         });
@@ -153,6 +160,11 @@ impl Link {
     /// Tells how the node is. The newest report is told again after each reconnect.
     pub fn report(&self, report: Report) {
         self.shared.report.send_replace(Some(report));
+    }
+
+    /// Tells how a long piece of work is. The newest report is told again after each reconnect.
+    pub fn work(&self, report: WorkReport) {
+        self.shared.work.send_replace(Some(report));
     }
 
     /// Tells how far the cluster has come. The newest is told again after each reconnect. One that is too long, also to come
@@ -190,10 +202,11 @@ impl Link {
         }
     }
 
-    /// Asks for a session on the cluster's part of the bucket that it is stored in.
-    pub async fn ask_storage(&self) -> Result<HandedSession, HandedFailure> {
+    /// Asks for a session on the cluster's part of the bucket that it is stored in, or on a cluster's backups there.
+    pub async fn ask_storage(&self, backups_of: Option<&str>) -> Result<HandedSession, HandedFailure> {
         let (sender, answer) = oneshot::channel();
-        match self.ask(Waiting::Session(sender), |id| ToControl::AskStorage { id }, answer).await {
+        let ask = |id| ToControl::AskStorage { id, backups_of: backups_of.map(str::to_owned) };
+        match self.ask(Waiting::Session(sender), ask, answer).await {
             Ok(answer) => answer.map(Into::into).map_err(Into::into),
             Err(disconnected) => Err(HandedFailure::ours(disconnected.to_string())),
         }
@@ -311,6 +324,8 @@ impl Shared {
             }
             ToNode::Seal => drop(self.commands.send(Command::Seal)),
             ToNode::Unseal => drop(self.commands.send(Command::Unseal)),
+            ToNode::Work(order) => drop(self.commands.send(Command::Work(order))),
+            ToNode::CancelWork { job } => drop(self.commands.send(Command::CancelWork(job))),
             ToNode::Stop => drop(self.commands.send(Command::Stop)),
         }
     }
@@ -363,6 +378,8 @@ async fn talk(
 ) -> LinkError {
     let mut reports = shared.report.subscribe();
     reports.mark_changed();
+    let mut works = shared.work.subscribe();
+    works.mark_changed();
     shared.anchor().sent = false;
     shared.news.notify_one();
     loop {
@@ -381,6 +398,13 @@ async fn talk(
                 let report = reports.borrow_and_update().clone();
                 match report {
                     Some(report) => frame::send(&mut write, &ToControl::Report(report)).await,
+                    None => Ok(()),
+                }
+            }
+            Ok(()) = works.changed() => {
+                let report = works.borrow_and_update().clone();
+                match report {
+                    Some(report) => frame::send(&mut write, &ToControl::Work(report)).await,
                     None => Ok(()),
                 }
             }

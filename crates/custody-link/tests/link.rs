@@ -49,6 +49,7 @@ fn config(hold: bool) -> NodeConfig {
         held_zones: BTreeMap::new(),
         storage_sessions: false,
         console_origins: Vec::new(),
+        restore: None,
     }
 }
 

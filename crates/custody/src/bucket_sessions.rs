@@ -102,7 +102,7 @@ impl CredentialProvider for BucketSessions {
             Ok(session) => return Ok(session),
             Err(turn) => turn,
         };
-        match self.link.ask_storage().await {
+        match self.link.ask_storage(None).await {
             Ok(session) => Ok(self.with(|kept| kept.take(session))),
             Err(failure) => {
                 let why = failure.text;

@@ -109,6 +109,7 @@ impl World {
             held_zones: BTreeMap::new(),
             storage_sessions: false,
             console_origins: Vec::new(),
+            restore: None,
         }
     }
 
