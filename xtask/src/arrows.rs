@@ -9,10 +9,11 @@ use serde_json::Value;
 use crate::{Failure, steps::cargo};
 
 /// Each crate with the crates it may name. Whatever these name in turn comes with them.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     (
         "custody",
         &[
+            "custody-backup",
             "custody-console",
             "custody-control",
             "custody-engine",
@@ -26,6 +27,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "custody-store",
         ],
     ),
+    ("custody-backup", &["custody-engine", "custody-store"]),
     ("custody-console", &["custody-control"]),
     ("custody-control", &["custody-http", "custody-kms", "custody-link", "custody-password"]),
     ("custody-link", &["custody-kms"]),

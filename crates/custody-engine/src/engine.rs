@@ -9,7 +9,7 @@ use custody_store::{ZoneId, ZoneStore, Zones};
 use slatedb::WriteBatch;
 
 use crate::{
-    Anchor, Below, BelowAnchor, DatabaseInfo, EngineError, EngineStats, NewDatabase, ZoneHealth,
+    Anchor, Below, BelowAnchor, DatabaseInfo, EngineError, EngineStats, NewDatabase, User, ZoneHealth,
     catalog::{ClusterRecord, DEFAULT_DATABASE, DatabaseEntry, DatabaseRecord, Stage, UserRecord},
     clock::HybridClock,
     cluster::ClusterCatalog,
@@ -38,7 +38,7 @@ pub struct Engine {
     databases: RwLock<BTreeMap<[u8; 32], Arc<Database>>>,
     users: RwLock<BTreeMap<String, String>>,
     clock: Arc<HybridClock>,
-    marks: Arc<Marks>,
+    pub(crate) marks: Arc<Marks>,
     /// Searches that may run at once; the others wait, so that a flood does not fill the memory.
     pub(crate) searches: tokio::sync::Semaphore,
 }
@@ -134,7 +134,7 @@ impl Engine {
 
     /// The cluster's catalog, for a change. One that was opened again is read again first: only then is it known of a write
     /// that had failed whether it was kept.
-    async fn change(&self) -> Result<tokio::sync::MutexGuard<'_, Kv>, EngineError> {
+    pub(crate) async fn change(&self) -> Result<tokio::sync::MutexGuard<'_, Kv>, EngineError> {
         let catalog = self.catalog.change().await?;
         if self.catalog.is_unread() {
             self.read(&catalog).await?;
@@ -311,6 +311,11 @@ impl Engine {
         if !database.open().await?.all().is_empty() {
             return Err(EngineError::DatabaseNotEmpty(name.to_owned()));
         }
+        if self.marks.has_pinned(database.zone()) {
+            return Err(EngineError::InvalidDatabase(
+                "a backup of it, or a restore into it, is under way: drop it when that has ended".into(),
+            ));
+        }
         put_entry(&catalog, &DatabaseEntry { stage: Stage::Dropping, ..database.entry.clone() }).await?;
         self.databases.write().unwrap_or_else(PoisonError::into_inner).remove(&self.tag(name));
         database.close().await;
@@ -341,7 +346,8 @@ impl Engine {
         Ok(infos)
     }
 
-    fn all(&self) -> Vec<Arc<Database>> {
+    /// All databases, dark ones too.
+    pub(crate) fn all(&self) -> Vec<Arc<Database>> {
         self.databases.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
 
@@ -403,6 +409,12 @@ impl Engine {
     /// All users.
     pub fn list_users(&self) -> Vec<String> {
         self.users.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// All users with their hashes.
+    pub(crate) fn users_with_hashes(&self) -> Vec<User> {
+        let users = self.users.read().unwrap_or_else(PoisonError::into_inner);
+        users.iter().map(|(name, hash)| User { name: name.clone(), hash: hash.clone() }).collect()
     }
 
     /// A user's hash.

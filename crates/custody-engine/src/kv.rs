@@ -1,5 +1,6 @@
 //! A durable map on SlateDB: the log, its compaction and the fencing of a second writer come from there.
 
+mod checkpoint;
 mod log;
 mod watched;
 
@@ -19,6 +20,7 @@ use slatedb::{
 };
 
 use crate::{EngineError, marks::Mark};
+pub(crate) use checkpoint::{Begun, Checkpoint};
 use watched::Watched;
 
 /// How long a write waits for others to share its log object. Each log object is one durable put.
@@ -109,7 +111,10 @@ impl Kv {
     /// Writes all of a batch or nothing of it; durable on return.
     pub(crate) async fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
         let started = Instant::now();
-        let handle = self.db.write(batch).await.map_err(storage_error)?;
+        let handle = {
+            let _moving = self.mark.moving().await;
+            self.db.write(batch).await.map_err(storage_error)?
+        };
         handle.await_durable().await.map_err(storage_error)?;
         tracing::trace!(micros = started.elapsed().as_micros(), "a batch is durable");
         Ok(())

@@ -7,6 +7,7 @@
 
 mod anchor;
 mod catalog;
+mod checkpoint;
 mod clock;
 mod cluster;
 mod collection;
@@ -32,6 +33,10 @@ mod value;
 
 pub use anchor::{Anchor, Below, BelowAnchor, MapAnchor, MapName, ZoneAnchor};
 pub use catalog::{DEFAULT_DATABASE, DEFAULT_PARTITION};
+pub use checkpoint::{
+    Checkpoint, CheckpointRequest, CollectionCheckpoint, CollectionImage, DatabaseCheckpoint, DatabaseImage, User,
+};
+pub use database::Import;
 pub use engine::Engine;
 pub use error::EngineError;
 pub use info::{

@@ -23,17 +23,27 @@ pub(crate) struct Mark {
     pardon: AtomicBool,
     /// Why the map was not opened, last.
     refused: Mutex<Option<BelowAnchor>>,
+    moment: Arc<Moment>,
 }
 
+/// What every write of every map passes: whoever holds it alone sees all maps as of one moment.
+type Moment = tokio::sync::RwLock<()>;
+
 impl Mark {
-    fn new(name: MapName, anchor: MapAnchor, below: Below) -> Arc<Self> {
+    fn new(name: MapName, anchor: MapAnchor, below: Below, moment: &Arc<Moment>) -> Arc<Self> {
         Arc::new(Self {
             name,
             manifest: anchor.manifest.into(),
             log: anchor.log.into(),
             pardon: (below == Below::Warn).into(),
             refused: Mutex::default(),
+            moment: Arc::clone(moment),
         })
+    }
+
+    /// Held by a write until its place among the others is settled.
+    pub(crate) async fn moving(&self) -> tokio::sync::RwLockReadGuard<'_, ()> {
+        self.moment.read().await
     }
 
     /// How far the map has come.
@@ -85,8 +95,8 @@ struct ZoneMarks {
 }
 
 impl ZoneMarks {
-    fn new(zone: ZoneId, anchor: &ZoneAnchor, below: Below) -> Self {
-        let mark = |collection, figures| Mark::new(MapName { zone, collection }, figures, below);
+    fn new(zone: ZoneId, anchor: &ZoneAnchor, below: Below, moment: &Arc<Moment>) -> Self {
+        let mark = |collection, figures| Mark::new(MapName { zone, collection }, figures, below, moment);
         Self {
             store: None,
             keyring: anchor.keyring,
@@ -111,17 +121,48 @@ impl ZoneMarks {
 /// How far a cluster has come.
 pub(crate) struct Marks {
     zones: Mutex<BTreeMap<ZoneId, ZoneMarks>>,
+    moment: Arc<Moment>,
+    /// Collections whose objects stay where they are, dropped or not: they are being copied, or were brought from elsewhere
+    /// and are in no catalog yet.
+    pinned: Mutex<BTreeSet<(ZoneId, i64)>>,
 }
 
 impl Marks {
     pub(crate) fn new(anchor: &Anchor, below: Below) -> Arc<Self> {
-        let zones = anchor.zones.iter().map(|(zone, anchor)| (*zone, ZoneMarks::new(*zone, anchor, below)));
-        Arc::new(Self { zones: Mutex::new(zones.collect()) })
+        let moment = Arc::<Moment>::default();
+        let zones = anchor.zones.iter().map(|(zone, anchor)| (*zone, ZoneMarks::new(*zone, anchor, below, &moment)));
+        Arc::new(Self { zones: Mutex::new(zones.collect()), moment, pinned: Mutex::default() })
+    }
+
+    /// Held while nothing is written: for as long as it takes to begin a checkpoint of every map.
+    pub(crate) async fn hold_still(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.moment.write().await
+    }
+
+    /// Keeps a collection's objects where they are.
+    pub(crate) fn pin(&self, zone: ZoneId, id: i64) {
+        lock(&self.pinned).insert((zone, id));
+    }
+
+    /// Ends that.
+    pub(crate) fn unpin(&self, zone: ZoneId, id: i64) {
+        lock(&self.pinned).remove(&(zone, id));
+    }
+
+    /// Whether a collection's objects are to stay.
+    pub(crate) fn is_pinned(&self, zone: ZoneId, id: i64) -> bool {
+        lock(&self.pinned).contains(&(zone, id))
+    }
+
+    /// Whether objects of any of a zone's collections are to stay.
+    pub(crate) fn has_pinned(&self, zone: ZoneId) -> bool {
+        lock(&self.pinned).iter().any(|(of, _)| *of == zone)
     }
 
     fn with<T>(&self, zone: ZoneId, work: impl FnOnce(&mut ZoneMarks) -> T) -> T {
         let mut zones = lock(&self.zones);
-        work(zones.entry(zone).or_insert_with(|| ZoneMarks::new(zone, &ZoneAnchor::default(), Below::Refuse)))
+        let new = || ZoneMarks::new(zone, &ZoneAnchor::default(), Below::Refuse, &self.moment);
+        work(zones.entry(zone).or_insert_with(new))
     }
 
     /// The mark of a zone's catalog.
@@ -132,7 +173,7 @@ impl Marks {
     /// The mark of a collection.
     pub(crate) fn collection(&self, zone: ZoneId, id: i64) -> Arc<Mark> {
         let name = MapName { zone, collection: Some(id) };
-        let new = || Mark::new(name, MapAnchor::default(), Below::Refuse);
+        let new = || Mark::new(name, MapAnchor::default(), Below::Refuse, &self.moment);
         self.with(zone, |marks| Arc::clone(marks.collections.entry(id).or_insert_with(new)))
     }
 

@@ -112,7 +112,7 @@ impl Pins {
             ("zone", object.zone.to_string(), self.zone.to_string()),
             ("zone key version", object.version.to_string(), version.to_string()),
             ("provider", object.provider.to_string(), self.key.provider().to_string()),
-            ("key", object.key.to_string(), self.key.key_arn().to_string()),
+            ("key", object.key.to_string(), self.key.stored_arn().to_string()),
             ("role", named(object.role.as_ref()), named(self.key.role_arn())),
         ];
         fields

@@ -61,7 +61,7 @@ async fn wrap(lease: &Lease, zone: ZoneId, version: u32) -> Result<Sealed, Creat
         zone,
         version,
         provider: lease.key.provider(),
-        key: lease.key.key_arn().clone(),
+        key: lease.key.stored_arn().clone(),
         role: lease.key.role_arn().cloned(),
         created_at: whole_millis(SystemTime::max(lease.around.clock.now().wall, SystemTime::UNIX_EPOCH)),
         wrapped,

@@ -109,6 +109,16 @@ pub enum KeyRefError {
     /// An external id without a role would be silently unused.
     #[error("an external id was given without a role; it is only sent when a role is assumed: name the role too")]
     ExternalIdWithoutRole,
+    /// Two keys that are not one multi-region key.
+    #[error(
+        "{key} is no replica of {primary}: only a multi-region key (mrk-…) of the same id and account opens in one region what          was wrapped in another"
+    )]
+    NoReplica {
+        /// The key.
+        key: KeyArn,
+        /// What it was to be a replica of.
+        primary: KeyArn,
+    },
     /// A role where none can be assumed.
     #[error("the local provider knows no roles; leave the role out")]
     LocalRole,
@@ -123,6 +133,8 @@ pub struct RootKeyRef {
     key_arn: KeyArn,
     role_arn: Option<RoleArn>,
     external_id: Option<ExternalId>,
+    /// Of a multi-region key, the replica that keyrings name where they were made.
+    replica_of: Option<KeyArn>,
 }
 
 impl RootKeyRef {
@@ -146,7 +158,23 @@ impl RootKeyRef {
             None if external_id.is_some() => return Err(KeyRefError::ExternalIdWithoutRole),
             _ => {}
         }
-        Ok(Self { provider, key_arn, role_arn, external_id })
+        Ok(Self { provider, key_arn, role_arn, external_id, replica_of: None })
+    }
+
+    /// The same key where it stands in for a replica of it in another region: keyrings that name that one are opened with this
+    /// one.
+    pub fn replica_of(self, primary: KeyArn) -> Result<Self, KeyRefError> {
+        let key = &self.key_arn;
+        let place = |key: &KeyArn| (key.partition(), key.account().to_owned(), key.id().to_owned());
+        if !key.id().starts_with("mrk-") || place(key) != place(&primary) {
+            return Err(KeyRefError::NoReplica { key: self.key_arn, primary });
+        }
+        Ok(Self { replica_of: Some(primary), ..self })
+    }
+
+    /// The key's ARN as keyrings name it: where it was when they were made.
+    pub fn stored_arn(&self) -> &KeyArn {
+        self.replica_of.as_ref().unwrap_or(&self.key_arn)
     }
 
     /// The same from text, as it comes from flags and requests.
@@ -246,6 +274,24 @@ mod tests {
         assert_eq!(RootKeyRef::parse("local", LOCAL, Some(ROLE), None), Err(KeyRefError::LocalRole));
         let foreign = "arn:aws-cn:iam::111122223333:role/custody";
         assert!(matches!(RootKeyRef::parse("aws", AWS, Some(foreign), None), Err(KeyRefError::Partitions { .. })));
+    }
+
+    #[test]
+    fn only_a_multi_region_key_stands_in_for_its_replica() {
+        let key = |region: &str, id: &str| format!("arn:aws:kms:{region}:111122223333:key/{id}");
+        let (mrk, other) = ("mrk-1234abcd12ab34cd56ef1234567890ab", "mrk-0000abcd12ab34cd56ef1234567890ab");
+        let west = RootKeyRef::parse("aws", &key("us-west-2", mrk), Some(ROLE), None).unwrap();
+        assert_eq!(west.stored_arn(), west.key_arn());
+        let primary: KeyArn = key("eu-central-1", mrk).parse().unwrap();
+        let stands_in = west.clone().replica_of(primary.clone()).unwrap();
+        assert_eq!((stands_in.stored_arn(), stands_in.key_arn()), (&primary, west.key_arn()));
+        for stranger in [key("eu-central-1", other), key("eu-central-1", mrk).replace("1111", "2222"), AWS.to_owned()] {
+            let refused = west.clone().replica_of(stranger.parse().unwrap());
+            assert!(matches!(refused, Err(KeyRefError::NoReplica { .. })), "{stranger}");
+        }
+        let single = RootKeyRef::parse("aws", AWS, None, None).unwrap();
+        let elsewhere = AWS.replace("us-west-2", "eu-central-1").parse().unwrap();
+        assert!(matches!(single.replica_of(elsewhere), Err(KeyRefError::NoReplica { .. })));
     }
 
     #[test]

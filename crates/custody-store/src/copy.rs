@@ -15,11 +15,19 @@ use crate::sealed::Shared;
 /// The parts in which a large body is copied: the whole copy holds one of them in memory.
 const PART: usize = 8 << 20;
 
+/// Where a copy comes from: the store of a zone, and the object's path there.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) store: &'a Shared,
+    pub(crate) path: &'a Path,
+}
+
 impl Shared {
-    pub(crate) async fn copy(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+    /// Copies an object of this zone or another one here.
+    pub(crate) async fn copy(&self, from: Origin<'_>, to: &Path, options: CopyOptions) -> Result<()> {
         let CopyOptions { mode, extensions } = options;
         let request = GetOptions { extensions: extensions.clone(), ..GetOptions::default() };
-        let source = self.inner.get_opts(from, request).await?;
+        let source = from.store.inner.get_opts(from.path, request).await?;
         let attributes = source.attributes.clone();
         // An upload in parts can't be made conditional, so what must not replace anything is put in one piece.
         if mode == CopyMode::Create || source.meta.size <= AT_ONCE {
@@ -30,11 +38,11 @@ impl Shared {
         self.copy_in_parts(source, from, to, PutMultipartOptions { attributes, extensions, ..Default::default() }).await
     }
 
-    async fn copy_at_once(&self, source: GetResult, from: &Path, to: &Path, options: PutOptions) -> Result<()> {
+    async fn copy_at_once(&self, source: GetResult, from: Origin<'_>, to: &Path, options: PutOptions) -> Result<()> {
         let size = source.meta.size;
         let bytes = source.bytes().await?;
         if bytes.len() as u64 != size {
-            return Err(cut(from).into());
+            return Err(cut(from.path).into());
         }
         let header = self.rebind(from, to, &bytes)?;
         let payload = PutPayload::from_iter([header.to_vec().into(), bytes.slice(HEADER_LEN..)]);
@@ -44,7 +52,7 @@ impl Shared {
     async fn copy_in_parts(
         &self,
         source: GetResult,
-        from: &Path,
+        from: Origin<'_>,
         to: &Path,
         options: PutMultipartOptions,
     ) -> Result<()> {
@@ -62,7 +70,7 @@ impl Shared {
     async fn upload_copy(
         &self,
         source: GetResult,
-        from: &Path,
+        from: Origin<'_>,
         to: &Path,
         upload: &mut dyn MultipartUpload,
     ) -> Result<()> {
@@ -84,7 +92,7 @@ impl Shared {
         }
         // A source that ended early must not become a file that looks whole.
         if read != size || !rebound {
-            return Err(cut(from).into());
+            return Err(cut(from.path).into());
         }
         if !part.is_empty() {
             upload.put_part(part.into()).await?;
@@ -92,14 +100,15 @@ impl Shared {
         upload.complete().await.map(drop)
     }
 
-    /// The header of a file for another path, under the newest version of the zone's key.
-    fn rebind(&self, from: &Path, to: &Path, head: &[u8]) -> Result<[u8; HEADER_LEN], StoreError> {
-        let header = self.header(from, head)?;
-        let old = self.context(from);
-        let data_key = self
+    /// The header of a file for its new place, under the newest version of this zone's key.
+    fn rebind(&self, from: Origin<'_>, to: &Path, head: &[u8]) -> Result<[u8; HEADER_LEN], StoreError> {
+        let Origin { store, path } = from;
+        let header = store.header(path, head)?;
+        let old = store.context(path);
+        let data_key = store
             .zone
             .use_version(header.version(), |key| header.data_key(key, &old))?
-            .map_err(|error| StoreError::tampered(from, error))?;
+            .map_err(|error| StoreError::tampered(path, error))?;
         let new = self.context(to);
         Ok(self.zone.use_current(|version, key| data_key.seal_header(key, version, &new))??)
     }

@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod bring;
 mod cache;
 mod chunks;
 mod copy;
@@ -21,6 +22,7 @@ mod upload;
 mod verify;
 mod zones;
 
+pub use bring::Bring;
 pub use custody_keyring::{UnknownKey, ZoneStatus};
 pub use custody_seal::{ChunkSize, ClusterId, OpenError, Suite, ZoneId};
 pub use error::StoreError;

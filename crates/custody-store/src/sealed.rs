@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 use crate::cache::KeyCache;
+use crate::copy::Origin;
 use crate::error::StoreError;
 use crate::scope::Scope;
 use crate::unanswered::Unanswered;
@@ -77,6 +78,22 @@ impl SealedStore {
             Shared { inner, zone, cluster, scope, chunk_size, cache, unanswered, guard }
         });
         Self { shared }
+    }
+
+    /// The objects of the same zone in another place, such as a backup of it.
+    #[must_use]
+    pub fn elsewhere(&self, inner: Arc<dyn ObjectStore>) -> Self {
+        let shared = &self.shared;
+        Self::with_chunk_size(inner, Arc::clone(&shared.zone), shared.cluster.clone(), shared.chunk_size)
+    }
+
+    /// Copies an object of another zone here: a new header over the same body, under this zone's key. It costs what a copy
+    /// costs. Whoever has the old header and the old zone's key opens the new body with them.
+    pub async fn rekey(&self, from: &Self, source: &Path, to: &Path) -> Result<()> {
+        from.shared.check(source)?;
+        self.shared.check(to)?;
+        tracing::trace!(from = %source, %to, "rekey");
+        self.shared.copy(Origin { store: &from.shared, path: source }, to, CopyOptions::new()).await
     }
 
     /// The zone.
@@ -256,7 +273,7 @@ impl ObjectStore for SealedStore {
         self.shared.check(from)?;
         self.shared.check(to)?;
         tracing::trace!(%from, %to, "copy");
-        self.shared.copy(from, to, options).await
+        self.shared.copy(Origin { store: &self.shared, path: from }, to, options).await
     }
 
     /// A copy, and then a deletion: between them both are there, and a failure leaves both.

@@ -62,14 +62,13 @@ impl Zones for SealedZones {
             return Err(ZonesError::Exists(zone));
         }
         let zone = self.keyring.create_zone(zone, key).await.map_err(|error| creating(zone, error))?;
-        Ok(ZoneStore::sealed(Arc::clone(&zone), Arc::new(self.store(zone))))
+        Ok(ZoneStore::sealed(self.store(zone)))
     }
 
     /// A zone whose key can't be used now is opened all the same: it is sealed, its [`status`](ZoneStore::status) says why,
     /// and it recovers by itself.
     async fn open(&self, zone: ZoneId, key: Option<&str>) -> Result<ZoneStore, ZonesError> {
-        let store = self.open_sealed(zone, key).await?;
-        Ok(ZoneStore::sealed(Arc::clone(store.zone()), Arc::new(store)))
+        Ok(ZoneStore::sealed(self.open_sealed(zone, key).await?))
     }
 
     async fn delete(&self, zone: ZoneId) -> Result<(), ZonesError> {

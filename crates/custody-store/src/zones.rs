@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use custody_keyring::{UnknownKey, Zone, ZoneStatus};
+use custody_keyring::{UnknownKey, ZoneStatus};
 use custody_seal::ZoneId;
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::sync::watch;
+
+use crate::sealed::SealedStore;
 
 /// The encryption zones of one cluster, or what stands for them in a cluster that is not encrypted.
 #[async_trait]
@@ -38,15 +40,15 @@ pub struct ZoneStore {
 
 #[derive(Clone)]
 enum StatusSource {
-    /// The zone itself, which looks at its lease's deadline whenever it is asked.
-    Zone(Arc<Zone>),
+    /// The store of a zone, which looks at its lease's deadline whenever it is asked.
+    Sealed(SealedStore),
     /// Always available. The sender is kept so that a subscriber waits instead of seeing the channel close.
     Plain(Arc<watch::Sender<ZoneStatus>>),
 }
 
 impl ZoneStore {
-    pub(crate) fn sealed(zone: Arc<Zone>, objects: Arc<dyn ObjectStore>) -> Self {
-        Self { zone: zone.id(), objects, status: StatusSource::Zone(zone) }
+    pub(crate) fn sealed(store: SealedStore) -> Self {
+        Self { zone: store.zone().id(), objects: Arc::new(store.clone()), status: StatusSource::Sealed(store) }
     }
 
     pub(crate) fn plain(zone: ZoneId, objects: Arc<dyn ObjectStore>) -> Self {
@@ -56,6 +58,23 @@ impl ZoneStore {
     /// Where the zone's objects are read and written; only paths under [`root`](Self::root) exist in it.
     pub fn objects(&self) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.objects)
+    }
+
+    /// The same with what a sealed store can do beyond others; `None` in a cluster that is not encrypted.
+    pub fn as_sealed(&self) -> Option<&SealedStore> {
+        match &self.status {
+            StatusSource::Sealed(store) => Some(store),
+            StatusSource::Plain(_) => None,
+        }
+    }
+
+    /// The objects of the same zone in another place, such as a backup of it: sealed there where they are sealed here.
+    #[must_use]
+    pub fn elsewhere(&self, inner: Arc<dyn ObjectStore>) -> Self {
+        match &self.status {
+            StatusSource::Sealed(store) => Self::sealed(store.elsewhere(inner)),
+            StatusSource::Plain(_) => Self::plain(self.zone, inner),
+        }
     }
 
     /// `zones/<zone id>`: the prefix of the zone's objects within the cluster.
@@ -71,7 +90,7 @@ impl ZoneStore {
     /// The newest version of the zone's key, sealed or not; `None` in a cluster that is not encrypted.
     pub fn key_version(&self) -> Option<u32> {
         match &self.status {
-            StatusSource::Zone(zone) => Some(zone.current_version()),
+            StatusSource::Sealed(store) => Some(store.zone().current_version()),
             StatusSource::Plain(_) => None,
         }
     }
@@ -79,7 +98,7 @@ impl ZoneStore {
     /// The zone's status now.
     pub fn status(&self) -> ZoneStatus {
         match &self.status {
-            StatusSource::Zone(zone) => zone.status(),
+            StatusSource::Sealed(store) => store.zone().status(),
             StatusSource::Plain(status) => status.borrow().clone(),
         }
     }
@@ -87,7 +106,7 @@ impl ZoneStore {
     /// The zone's status as it changes.
     pub fn subscribe(&self) -> watch::Receiver<ZoneStatus> {
         match &self.status {
-            StatusSource::Zone(zone) => zone.subscribe(),
+            StatusSource::Sealed(store) => store.zone().subscribe(),
             StatusSource::Plain(status) => status.subscribe(),
         }
     }

@@ -9,6 +9,7 @@ use std::{
 use async_trait::async_trait;
 use custody_kms::HandedSession;
 use custody_link::Link;
+use custody_store::ClusterId;
 use object_store::{CredentialProvider, aws::AwsCredential};
 use tokio::{
     sync::{Mutex, MutexGuard},
@@ -25,6 +26,8 @@ const LATE: Duration = Duration::from_secs(30);
 /// Asks for a session when one is needed, and keeps it while it lasts.
 pub(crate) struct BucketSessions {
     link: Arc<Link>,
+    /// The cluster whose backups are reached, and not the own cluster itself.
+    backups_of: Option<String>,
     kept: std::sync::Mutex<Kept>,
     /// Held by the one who asks.
     asking: Mutex<()>,
@@ -32,7 +35,16 @@ pub(crate) struct BucketSessions {
 
 impl BucketSessions {
     pub(crate) fn new(link: Arc<Link>) -> Self {
-        Self { link, kept: std::sync::Mutex::default(), asking: Mutex::default() }
+        Self::on(link, None)
+    }
+
+    /// Sessions on the backups of a cluster: the node's own, or the one that it restores from.
+    pub(crate) fn on_backups(link: Arc<Link>, cluster: &ClusterId) -> Self {
+        Self::on(link, Some(cluster.to_string()))
+    }
+
+    fn on(link: Arc<Link>, backups_of: Option<String>) -> Self {
+        Self { link, backups_of, kept: std::sync::Mutex::default(), asking: Mutex::default() }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Kept) -> T) -> T {
@@ -102,7 +114,7 @@ impl CredentialProvider for BucketSessions {
             Ok(session) => return Ok(session),
             Err(turn) => turn,
         };
-        match self.link.ask_storage(None).await {
+        match self.link.ask_storage(self.backups_of.as_deref()).await {
             Ok(session) => Ok(self.with(|kept| kept.take(session))),
             Err(failure) => {
                 let why = failure.text;

@@ -40,6 +40,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
+    /// Where backups are kept: file:///DIR or s3://BUCKET/PREFIX [default: where clusters are stored]
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_storage: Option<String>,
     /// The role by which clusters' nodes reach the bucket, under `custody serve`
     #[arg(long, value_name = "ARN")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,6 +130,8 @@ pub(crate) struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) storage: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) backup_storage: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) storage_role: Option<String>,
     /// Each command that listens has a default of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -192,6 +198,7 @@ impl Default for Settings {
         Self {
             data_dir: "custody-data".into(),
             storage: None,
+            backup_storage: None,
             storage_role: None,
             listen: None,
             key_check_interval: Duration::from_mins(10),
@@ -292,6 +299,11 @@ impl Settings {
     /// Where clusters are stored.
     pub(crate) fn storage_url(&self) -> String {
         self.storage.clone().unwrap_or_else(|| self.data_dir.join("storage").display().to_string())
+    }
+
+    /// Where backups are kept.
+    pub(crate) fn backup_storage_url(&self) -> String {
+        self.backup_storage.clone().unwrap_or_else(|| self.storage_url())
     }
 
     /// The file of the local development KMS.

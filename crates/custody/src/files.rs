@@ -3,12 +3,13 @@
 use std::{io::Write, path::PathBuf, sync::Arc};
 
 use clap::Args;
+use custody_backup::BackupId;
 use custody_store::{SealedStore, SealedZones, ZoneId, ZonesError};
 use futures::TryStreamExt;
 use object_store::path::Path;
 
 use crate::{
-    Failure,
+    Failure, backup,
     config::{Flags, Settings},
     root_keys::{self, KeyArgs, TenantKey},
     storage::Storage,
@@ -29,8 +30,11 @@ pub(crate) struct VerifyArgs {
     #[command(flatten)]
     keys: KeyArgs,
     /// Only what lies under this prefix of the cluster.
-    #[arg(default_value = "")]
+    #[arg(default_value = "", conflicts_with = "backup")]
     prefix: String,
+    /// Not the cluster, but this backup of it: whether it could be restored
+    #[arg(long, value_name = "ID")]
+    backup: Option<BackupId>,
 }
 
 /// Prints what a sealed file's header says. Nothing of it is proven: that takes the zone's key.
@@ -61,6 +65,9 @@ pub(crate) async fn verify(args: VerifyArgs) -> Result<(), Failure> {
         return Err("verify runs under no control plane: name the key with --key-arn".into());
     }
     let settings = Settings::load(&args.flags)?;
+    if let Some(backup) = args.backup {
+        return backup::verify(&settings, args.keys, backup).await;
+    }
     let root_key = args.keys.root_key()?.ok_or("an unencrypted cluster has nothing to authenticate")?;
     let store = Storage::parse(&settings.storage_url())?.cluster(&args.keys.cluster_id, false)?;
     let store = store.ok_or("there is no cluster of this id in the storage")?;
@@ -92,6 +99,15 @@ pub(crate) async fn verify(args: VerifyArgs) -> Result<(), Failure> {
     }
     writeln!(out, "{files} files, {bytes} bytes of plaintext authenticated, {bad} bad")?;
     if bad > 0 { Err(format!("{bad} files do not open").into()) } else { Ok(()) }
+}
+
+/// Prints facts, one a line.
+pub(crate) fn tell(facts: &[(&str, String)]) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    for (name, value) in facts {
+        writeln!(out, "{name:12} {value}")?;
+    }
+    Ok(())
 }
 
 /// Opens a zone under the cluster's key or, if its keyring names another, under one of the tenants' keys.

@@ -12,7 +12,7 @@ use custody_engine::{Anchor, Engine};
 use custody_keyring::{Keyring, Zone, ZoneStatus};
 use custody_kms::Outcome;
 use custody_link::{
-    Command, Figures, KeyPolicy, Link, NodeConfig, NodeState, ROLLED_BACK, Report, ZoneReport, ZoneState,
+    Command, Figures, KeyPolicy, Link, NodeConfig, NodeState, ROLLED_BACK, Report, WorkOrder, ZoneReport, ZoneState,
 };
 use custody_node::{Access, ApiKeys, CannotAsk, Tally};
 use custody_store::{ClusterId, ZoneId};
@@ -28,6 +28,7 @@ use crate::{
     logging, node,
     root_keys::KeyArgs,
     storage::Sessions,
+    work::{Opened, Worker},
 };
 
 /// How long the control plane may take to say what this node is to be.
@@ -58,7 +59,7 @@ pub(crate) async fn run(cluster: ClusterId, directory: PathBuf) -> Result<(), Fa
     let settings = settings(&config)?;
     logging::start(&settings)?;
     let keys = key_args(cluster, &config)?;
-    let linked = Linked::new(link, commands, inherited, config);
+    let linked = Linked::new(link, commands, inherited, config, settings.clone(), &keys);
     let ended = node::serve_cluster(&settings, &keys, || linked.floor(), Some(&linked)).await;
     linked.link.flush(FLUSH).await;
     ended
@@ -107,6 +108,7 @@ pub(crate) struct Linked {
     bucket: Arc<BucketSessions>,
     /// What this image has answered.
     pub(crate) tally: Arc<Tally>,
+    worker: Worker,
     state: Mutex<State>,
     commands: tokio::sync::Mutex<mpsc::UnboundedReceiver<Command>>,
 }
@@ -138,6 +140,8 @@ impl Linked {
         commands: mpsc::UnboundedReceiver<Command>,
         mut inherited: Inherited,
         config: NodeConfig,
+        settings: Settings,
+        keys: &KeyArgs,
     ) -> Self {
         // What an earlier image was told it has heeded, and an unseal since then counts.
         if inherited.config.is_none() {
@@ -146,7 +150,8 @@ impl Linked {
         let state = Mutex::new(State { inherited, config, anchor: None, untold: false });
         let link = Arc::new(link);
         let bucket = Arc::new(BucketSessions::new(Arc::clone(&link)));
-        Self { link, bucket, tally: Arc::default(), state, commands: tokio::sync::Mutex::new(commands) }
+        let worker = Worker::new(Arc::clone(&link), settings, keys, config.storage_sessions);
+        Self { link, bucket, tally: Arc::default(), worker, state, commands: tokio::sync::Mutex::new(commands) }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -161,6 +166,50 @@ impl Linked {
     /// Where the credentials for the cluster's storage come from, if it is a bucket.
     pub(crate) fn storage_sessions(&self) -> Option<Sessions> {
         self.with(|state| state.config.storage_sessions).then(|| Arc::clone(&self.bucket) as _)
+    }
+
+    /// The backup that the cluster is to be made from.
+    pub(crate) fn restore(&self) -> Option<Box<WorkOrder>> {
+        self.with(|state| state.config.restore.clone())
+    }
+
+    /// Makes the cluster from a backup. False if it could not be made, or is not to be any more: the process is to end.
+    pub(crate) async fn make_from_backup(&self, order: WorkOrder, opened: &Opened) -> Result<bool, Failure> {
+        let mut commands = self.commands.lock().await;
+        let mut look = tokio::time::interval(LOOK);
+        self.worker.begin(order, opened);
+        loop {
+            tokio::select! {
+                command = commands.recv() => match command {
+                    None | Some(Command::Stop) => return Ok(false),
+                    Some(Command::CancelWork(job)) => self.worker.cancel(&job),
+                    Some(Command::Seal | Command::Unseal | Command::Work(_)) => {
+                        tracing::warn!("the cluster is being made from a backup: it is not sealed or unsealed before that is done");
+                    }
+                },
+                _ = look.tick() => {
+                    self.starting();
+                    match self.worker.tell().await {
+                        None => {}
+                        Some(true) => {
+                            self.with(|state| state.config.restore = None);
+                            return Ok(true);
+                        }
+                        // The report has to arrive before the process ends; it is then ended by whoever reads it.
+                        Some(false) => return self.wait_for_stop(&mut commands).await,
+                    }
+                }
+            }
+        }
+    }
+
+    async fn wait_for_stop(&self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Result<bool, Failure> {
+        while let Some(command) = commands.recv().await {
+            if command == Command::Stop {
+                break;
+            }
+        }
+        Ok(false)
     }
 
     /// From where a browser's page may call.
@@ -249,7 +298,8 @@ impl Linked {
     }
 
     /// Follows the control plane while the cluster is served; returns when the process is to end.
-    pub(crate) async fn follow(&self, keyring: Option<&Keyring>, engine: &Engine) {
+    pub(crate) async fn follow(&self, keyring: Option<&Keyring>, opened: &Opened) {
+        let engine = &opened.engine;
         let mut commands = self.commands.lock().await;
         let mut policies = self.link.policies();
         policies.mark_changed();
@@ -261,6 +311,8 @@ impl Linked {
             tokio::select! {
                 command = commands.recv() => match (command, keyring) {
                     (None | Some(Command::Stop), _) => return,
+                    (Some(Command::Work(order)), _) => self.worker.begin(*order, opened),
+                    (Some(Command::CancelWork(job)), _) => self.worker.cancel(&job),
                     (Some(_), None) => tracing::warn!("an unencrypted cluster can't be sealed"),
                     (Some(Command::Seal), Some(keyring)) => self.seal(keyring),
                     (Some(Command::Unseal), Some(keyring)) => {
@@ -278,7 +330,10 @@ impl Linked {
                         }
                     }
                 }
-                _ = look.tick() => self.tell(keyring, engine, &mut told),
+                _ = look.tick() => {
+                    self.tell(keyring, engine, &mut told);
+                    self.worker.tell().await;
+                }
                 _ = anchor.tick() => self.tell_anchor(engine),
                 _ = figures.tick() => self.tell_figures(),
             }
@@ -380,6 +435,8 @@ impl Linked {
             tokio::select! {
                 command = commands.recv() => match command {
                     None | Some(Command::Stop) => return Order::Stop,
+                    Some(Command::Work(order)) => self.worker.refuse(&order.job, reason),
+                    Some(Command::CancelWork(_)) => {}
                     Some(Command::Seal) => self.with(|state| state.inherited.hold.by_hand = true),
                     Some(Command::Unseal) => {
                         self.unseal();

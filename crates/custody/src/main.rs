@@ -1,6 +1,7 @@
 //! `custody`: the command line. It reads the settings, names the adapters, and wires the crates together.
 
 mod audit;
+mod backup;
 mod bucket_sessions;
 mod config;
 mod demo;
@@ -20,6 +21,7 @@ mod sealed;
 mod secrets;
 mod serve;
 mod storage;
+mod work;
 
 use std::{alloc::System, process::ExitCode};
 
@@ -55,8 +57,12 @@ enum Command {
     Kms(kms::KmsArgs),
     /// Show a sealed file's header. Needs no key.
     Inspect(files::InspectArgs),
-    /// Open and authenticate every file of a cluster.
+    /// Open and authenticate every file of a cluster, or of a backup.
     Verify(files::VerifyArgs),
+    /// Make a backup of a cluster that no node serves. Under a control plane, ask that.
+    Backup(backup::BackupArgs),
+    /// Make a cluster from a backup, with its own or another key or without one. No control plane is needed.
+    Restore(backup::RestoreArgs),
     /// The control plane's activity log.
     Audit(audit::AuditArgs),
     /// Print the settings in force, secrets left out.
@@ -108,6 +114,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Kms(args) => kms::run(&args),
         Command::Inspect(args) => files::inspect(&args),
         Command::Verify(args) => runtime()?.block_on(files::verify(args)),
+        Command::Backup(args) => runtime()?.block_on(backup::make(args)),
+        Command::Restore(args) => runtime()?.block_on(backup::restore(args)),
         Command::Config { flags } => config::print(&Settings::load(&flags)?),
     }
 }

@@ -24,6 +24,7 @@ use crate::{
     root_keys::{self, KeyArgs},
     sealed,
     storage::Storage,
+    work::{self, Opened},
 };
 
 /// Where a node listens unless told otherwise.
@@ -70,10 +71,21 @@ pub(crate) async fn serve_cluster(
             return sealed::serve(settings, keys, listener, reason, connections, Some(linked)).await;
         }
     }
+    let restore = linked.and_then(Linked::restore);
+    if let Some(restore) = &restore {
+        work::clear_failed_restore(settings, keys, linked, &restore.job).await?;
+    }
     let cluster = match open(settings, keys, floor, linked).await {
         Ok(cluster) => cluster,
         Err(error) => return Err(not_opened(error, linked, &listener).await),
     };
+    if let (Some(restore), Some(linked)) = (restore, linked) {
+        // Whoever asked for it decides what becomes of a cluster that could not be made.
+        if !linked.make_from_backup(*restore, &cluster.opened).await? {
+            cluster.opened.engine.close().await;
+            return Ok(());
+        }
+    }
     let options = NodeOptions {
         root_password: settings.root_password()?.or_else(|| cluster.made_password.clone()).map(Zeroizing::new),
         api_keys: settings.api_key.iter().cloned().map(Zeroizing::new).collect(),
@@ -92,14 +104,14 @@ pub(crate) async fn serve_cluster(
             }
             let reason = status.to_string();
             let Some(linked) = linked else { return Err(handover::become_sealed(&listener, &reason)) };
-            linked.tell_anchor(&cluster.engine);
+            linked.tell_anchor(&cluster.opened.engine);
             linked.note(status.outcome());
             Err(linked.become_sealed(&listener, &reason).await)
         }
         End::Stopped(result) => {
-            cluster.engine.close().await;
+            cluster.opened.engine.close().await;
             if let Some(linked) = linked {
-                linked.tell_anchor(&cluster.engine);
+                linked.tell_anchor(&cluster.opened.engine);
             }
             result
         }
@@ -134,7 +146,7 @@ async fn not_opened(error: Failure, linked: Option<&Linked>, listener: &TcpListe
 
 /// A cluster that is open.
 struct Cluster {
-    engine: Arc<Engine>,
+    opened: Opened,
     /// Held so that the leases are renewed.
     keyring: Option<Arc<Keyring>>,
     /// The password made for `root` if the cluster is new and none was given.
@@ -153,23 +165,24 @@ async fn serve(cluster: &Cluster, options: NodeOptions, listener: &TcpListener, 
         Ok(socket) => socket,
         Err(error) => return End::Stopped(Err(error.into())),
     };
-    let zone = cluster.engine.cluster_zone();
+    let engine = &cluster.opened.engine;
+    let zone = engine.cluster_zone();
     let mut status = zone.subscribe();
     let stopped = stop_signal();
     let stop = async {
         let Some(linked) = linked else { return stopped.await };
         tokio::select! {
             () = stopped => {}
-            () = linked.follow(cluster.keyring.as_deref(), &cluster.engine) => {}
+            () = linked.follow(cluster.keyring.as_deref(), &cluster.opened) => {}
         }
     };
     tokio::select! {
-        served = Node::serve(Arc::clone(&cluster.engine), options, socket, stop) => {
+        served = Node::serve(Arc::clone(engine), options, socket, stop) => {
             End::Stopped(served.map_err(Into::into))
         }
         // The keyring lives as long as this process: the channel can't close before.
         _ = status.wait_for(|status| !status.is_usable()) => End::Sealed(zone.status()),
-        () = cluster.engine.fenced() => End::Stopped(Err(
+        () = engine.fenced() => End::Stopped(Err(
             "another process has opened this cluster's data and this one was fenced out: run one node per cluster".into(),
         )),
     }
@@ -185,8 +198,9 @@ async fn open(
     let floor = floor()?;
     let fresh = is_empty(settings, args, linked).await?;
     let Some(root_key) = args.root_key()? else {
-        let zones: Arc<dyn Zones> = Arc::new(PlainZones::new(store(settings, args, linked)?));
-        return start(settings, zones, None, fresh, floor, linked).await;
+        let store = store(settings, args, linked)?;
+        let zones: Arc<dyn Zones> = Arc::new(PlainZones::new(Arc::clone(&store)));
+        return start(settings, zones, store, None, fresh, floor, linked).await;
     };
     let kms = root_keys::providers(settings, args, linked.map(|linked| &linked.link)).await?;
     if fresh {
@@ -198,30 +212,31 @@ async fn open(
     if let Some(linked) = linked {
         linked.hold_zones(&keyring)?;
     }
-    let zones = SealedZones::new(store, Arc::clone(&keyring), args.cluster_id.clone());
-    start(settings, Arc::new(zones), Some(keyring), fresh, floor, linked).await
+    let zones = SealedZones::new(Arc::clone(&store), Arc::clone(&keyring), args.cluster_id.clone());
+    start(settings, Arc::new(zones), store, Some(keyring), fresh, floor, linked).await
 }
 
 async fn start(
     settings: &Settings,
     zones: Arc<dyn Zones>,
+    store: Arc<dyn ObjectStore>,
     keyring: Option<Arc<Keyring>>,
     fresh: bool,
     Floor { anchor, below }: Floor,
     linked: Option<&Linked>,
 ) -> Result<Cluster, Failure> {
     let engine = if fresh {
-        Engine::create_above(zones, &anchor, below).await?
+        Engine::create_above(Arc::clone(&zones), &anchor, below).await?
     } else {
-        Engine::open_above(zones, &anchor, below).await?
+        Engine::open_above(Arc::clone(&zones), &anchor, below).await?
     };
     // Who runs a control plane has its API keys to come in with.
     let needs_password = linked.is_none() && engine.list_users().is_empty() && settings.root_password()?.is_none();
     let made_password = if needs_password { Some(make_password(&settings.data_dir)?) } else { None };
-    Ok(Cluster { engine, keyring, made_password })
+    Ok(Cluster { opened: Opened { engine, zones, store }, keyring, made_password })
 }
 
-fn store(settings: &Settings, args: &KeyArgs, linked: Option<&Linked>) -> Result<Arc<dyn ObjectStore>, Failure> {
+pub(crate) fn store(settings: &Settings, args: &KeyArgs, linked: Option<&Linked>) -> Result<Arc<dyn ObjectStore>, Failure> {
     let store = storage(settings, linked)?.cluster(&args.cluster_id, true)?;
     store.ok_or_else(|| "the storage's directory could not be made".into())
 }

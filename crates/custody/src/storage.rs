@@ -63,9 +63,18 @@ impl Storage {
 
     /// The store of one cluster. With `create` a local directory is made; without, a missing one gives `None`.
     pub(crate) fn cluster(self, cluster: &ClusterId, create: bool) -> Result<Option<Arc<dyn ObjectStore>>, Failure> {
+        self.part("clusters", cluster, create)
+    }
+
+    /// The store of one cluster's backups, in the same way.
+    pub(crate) fn backups(self, cluster: &ClusterId, create: bool) -> Result<Option<Arc<dyn ObjectStore>>, Failure> {
+        self.part("backups", cluster, create)
+    }
+
+    fn part(self, kind: &str, cluster: &ClusterId, create: bool) -> Result<Option<Arc<dyn ObjectStore>>, Failure> {
         match self {
             Self::Local(root) => {
-                let directory = root.join("clusters").join(cluster.as_str());
+                let directory = root.join(kind).join(cluster.as_str());
                 if create {
                     std::fs::create_dir_all(&directory)
                         .map_err(|error| format!("storage {}: {error}", directory.display()))?;
@@ -75,7 +84,7 @@ impl Storage {
                 Ok(Some(Arc::new(LocalStore::new(&directory)?)))
             }
             Self::S3 { store, prefix } => {
-                let prefix = prefix.join("clusters").join(cluster.as_str());
+                let prefix = prefix.join(kind).join(cluster.as_str());
                 Ok(Some(Arc::new(PrefixStore::new(store, prefix))))
             }
         }

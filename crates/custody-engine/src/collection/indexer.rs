@@ -138,6 +138,15 @@ impl Collection {
         self.root.clone().join("indexes").join(format!("{:016x}", index.record.id))
     }
 
+    /// The newest snapshot of each graph. None of them covers a row that comes after this call.
+    pub(crate) async fn newest_snapshots(&self) -> Result<Vec<Path>, EngineError> {
+        let mut newest = Vec::new();
+        for (index, _) in self.graphs() {
+            newest.extend(self.snapshots(&index).await?.pop());
+        }
+        Ok(newest)
+    }
+
     /// Snapshots of an index, oldest first.
     async fn snapshots(&self, index: &VectorIndex) -> Result<Vec<Path>, EngineError> {
         let root = self.snapshot_root(index);

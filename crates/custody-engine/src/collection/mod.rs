@@ -27,7 +27,7 @@ use crate::{
     catalog::{CollectionRecord, IndexRecord},
     clock::HybridClock,
     graph::Graph,
-    kv::{Kv, Tenure},
+    kv::{Begun, Kv, Tenure},
     marks::Mark,
     memory::{Memory, View},
     rows::{Key, StoredRow},
@@ -254,6 +254,11 @@ impl Collection {
     /// Moves the log into sorted files.
     pub(crate) async fn flush(&self) -> Result<(), EngineError> {
         self.kv.flush().await
+    }
+
+    /// Begins a checkpoint of the rows.
+    pub(crate) async fn begin_checkpoint(&self) -> Result<Begun, EngineError> {
+        self.kv.begin_checkpoint().await
     }
 
     /// Removes the rows of some keys.

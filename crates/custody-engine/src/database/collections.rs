@@ -36,7 +36,7 @@ impl OpenDatabase {
         self.begin(record).await
     }
 
-    fn require_free(&self, name: &str) -> Result<(), EngineError> {
+    pub(super) fn require_free(&self, name: &str) -> Result<(), EngineError> {
         match self.find(name) {
             Ok(_) => Err(EngineError::CollectionExists(name.to_owned())),
             Err(_) => Ok(()),

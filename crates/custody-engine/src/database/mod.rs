@@ -1,6 +1,7 @@
 //! One database: its zone, its catalog, and its open collections. It goes dark with its zone and comes back with it.
 
 mod collections;
+mod import;
 mod open;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 use custody_store::{ZoneId, ZoneStatus, ZoneStore, Zones};
 
 use crate::{DatabaseInfo, EngineError, catalog::DatabaseEntry, clock::HybridClock, kv::Tenure, marks::Marks};
+pub use import::Import;
 pub(crate) use open::OpenDatabase;
 
 /// A zone that could not be opened is tried again at most this often, so that requests do not become KMS calls.

@@ -28,15 +28,15 @@ type Slot = Arc<tokio::sync::Mutex<Option<Arc<Collection>>>>;
 
 /// A database whose zone is open.
 pub(crate) struct OpenDatabase {
-    pub(super) zone: ZoneStore,
+    pub(crate) zone: ZoneStore,
     kv: Kv,
     record: RwLock<DatabaseRecord>,
     pub(super) records: RwLock<BTreeMap<i64, Arc<CollectionRecord>>>,
-    slots: std::sync::Mutex<HashMap<i64, Slot>>,
+    pub(super) slots: std::sync::Mutex<HashMap<i64, Slot>>,
     /// Held over every change of the catalog.
-    pub(super) changing: tokio::sync::Mutex<()>,
+    pub(crate) changing: tokio::sync::Mutex<()>,
     pub(super) clock: Arc<HybridClock>,
-    marks: Arc<Marks>,
+    pub(super) marks: Arc<Marks>,
 }
 
 impl OpenDatabase {
@@ -132,6 +132,16 @@ impl OpenDatabase {
         Ok(id)
     }
 
+    /// Sees to it that no id below this is given any more. The caller holds `changing`.
+    pub(super) async fn raise_next_id(&self, id: i64) -> Result<(), EngineError> {
+        let mut record = self.record();
+        if record.next_id < id {
+            record.next_id = id;
+            self.set_record(record).await?;
+        }
+        Ok(())
+    }
+
     /// All collections.
     pub(crate) fn all(&self) -> Vec<Arc<CollectionRecord>> {
         self.records.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
@@ -194,10 +204,25 @@ impl OpenDatabase {
             collection.close().await;
         }
         tracing::debug!(zone = %self.zone.zone(), collection = id, "a collection is dropped");
+        if self.marks.is_pinned(self.zone.zone(), id) {
+            // Whoever pinned it removes it then, or the next open does.
+            return Ok(());
+        }
         self.remove_objects(id).await
     }
 
-    async fn remove_objects(&self, id: i64) -> Result<(), EngineError> {
+    /// Ends the pinning of a collection's objects. Those of one that was dropped meanwhile go now.
+    pub(crate) async fn unpin(&self, id: i64) -> Result<(), EngineError> {
+        let _changing = self.changing.lock().await;
+        if !self.marks.is_pinned(self.zone.zone(), id) {
+            return Ok(());
+        }
+        self.marks.unpin(self.zone.zone(), id);
+        let known = self.records.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id);
+        if known || self.is_broken() { Ok(()) } else { self.remove_objects(id).await }
+    }
+
+    pub(super) async fn remove_objects(&self, id: i64) -> Result<(), EngineError> {
         let objects = self.zone.objects();
         let root = collection::root(&self.zone, id);
         let paths: Vec<_> = objects.list(Some(&root)).try_collect().await.map_err(collection::store_error)?;
@@ -222,6 +247,9 @@ impl OpenDatabase {
                 // An id is stored as given before anything is made under it.
                 if id >= self.record().next_id {
                     return Err(EngineError::CatalogRolledBack(self.zone.zone(), id));
+                }
+                if self.marks.is_pinned(self.zone.zone(), id) {
+                    continue;
                 }
                 tracing::info!(collection = id, "clearing away what a dropped collection left");
                 self.remove_objects(id).await?;

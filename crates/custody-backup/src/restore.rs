@@ -1,0 +1,225 @@
+//! Restoring: collections of a backup become collections of a cluster that is open.
+
+use custody_engine::{DEFAULT_DATABASE, Engine, EngineError, Import, NewDatabase};
+use custody_store::{Bring, StoreError};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+
+use crate::{
+    Backup, BackupError, Progress,
+    manifest::{CollectionEntry, ObjectEntry},
+    open::Database,
+};
+
+/// Objects that are brought at once.
+const AT_ONCE: usize = 3;
+/// The user that a cluster is made with: its password is the new cluster's.
+const ROOT: &str = "root";
+/// How the properties of a database begin that say under which key it lives.
+const CIPHER: &str = "cipher.";
+const CIPHER_KEY: &str = "cipher.key";
+
+/// What is restored, and how.
+pub struct Restoring {
+    /// How sealed objects become sealed objects of the cluster.
+    pub how: Bring,
+    /// Only these; `None` is all of the backup, with its users, into a cluster that has nothing yet.
+    pub only: Option<Vec<Chosen>>,
+    /// Whether databases that had a root key of their own come under the same one again. Else the cluster's is theirs.
+    pub keep_database_keys: bool,
+    /// Whether collections that were loaded are loaded again.
+    pub load: bool,
+}
+
+/// A collection of a backup, and what it is to become.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chosen {
+    /// The database that it was in; the default one's name may be empty.
+    pub database: String,
+    /// What it was called.
+    pub collection: String,
+    /// The database that it comes into, which is there.
+    pub to_database: String,
+    /// What it will be called.
+    pub to_collection: String,
+}
+
+/// What was restored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Databases.
+    pub databases: u64,
+    /// Collections.
+    pub collections: u64,
+    /// Their objects.
+    pub objects: u64,
+    /// Their bytes, as they are stored in the backup.
+    pub bytes: u64,
+}
+
+/// A collection that is brought.
+struct Brought<'a> {
+    database: &'a Database,
+    entry: &'a CollectionEntry,
+    import: Import,
+    /// Where it was, and is to be, for taking it back.
+    to: (String, String),
+}
+
+impl Backup {
+    /// Restores into an open cluster. Of chosen collections all or nothing is restored; where a whole backup fails, what it has
+    /// made is for the caller to remove with the cluster.
+    pub async fn restore(
+        mut self,
+        engine: &Engine,
+        what: &Restoring,
+        progress: &Progress,
+    ) -> Result<Restored, BackupError> {
+        let mut restored = Restored::default();
+        let chosen = match &what.only {
+            Some(chosen) => chosen.clone(),
+            None => {
+                self.must_be_open()?;
+                self.make_databases(engine, what).await?;
+                restored.databases = self.databases.len() as u64;
+                self.everything()
+            }
+        };
+        let mut brought = Vec::new();
+        let outcome = match self.begin(engine, &chosen, &mut brought).await {
+            Ok(()) => self.bring(&brought, what.how, progress, &mut restored).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            for collection in brought {
+                collection.import.abandon().await;
+            }
+            return Err(error);
+        }
+        finish(engine, brought, what.load).await?;
+        if what.only.is_none() {
+            self.make_users(engine).await?;
+        }
+        Ok(restored)
+    }
+
+    fn everything(&self) -> Vec<Chosen> {
+        let mut chosen = Vec::new();
+        for database in &self.databases {
+            let name = database.manifest.database.name();
+            for collection in &database.manifest.collections {
+                let (name, collection) = (name.to_owned(), collection.image.name().to_owned());
+                let (to_database, to_collection) = (name.clone(), collection.clone());
+                chosen.push(Chosen { database: name, collection, to_database, to_collection });
+            }
+        }
+        chosen
+    }
+
+    async fn make_databases(&self, engine: &Engine, what: &Restoring) -> Result<(), BackupError> {
+        for database in &self.databases {
+            let (name, mut properties) = (database.manifest.database.name(), database.manifest.database.properties().clone());
+            properties.retain(|property, _| !property.starts_with(CIPHER));
+            if name == DEFAULT_DATABASE {
+                engine.alter_database(name, properties, Vec::new()).await?;
+                continue;
+            }
+            if let Some(key) = database.key.as_ref().filter(|_| what.keep_database_keys && engine.encrypted()) {
+                properties.insert(CIPHER_KEY.to_owned(), key.clone());
+            }
+            engine.create_database(NewDatabase { name: name.to_owned(), properties }).await?;
+        }
+        Ok(())
+    }
+
+    async fn make_users(&self, engine: &Engine) -> Result<(), BackupError> {
+        for user in self.manifest.users.iter().filter(|user| user.name != ROOT) {
+            engine.create_user(&user.name, &user.hash).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for every collection, before anything is copied.
+    async fn begin<'a>(
+        &'a self,
+        engine: &Engine,
+        chosen: &[Chosen],
+        brought: &mut Vec<Brought<'a>>,
+    ) -> Result<(), BackupError> {
+        for chosen in chosen {
+            let (database, entry) = self.find(chosen)?;
+            let import = engine.begin_import(&chosen.to_database, &chosen.to_collection).await?;
+            let to = (chosen.to_database.clone(), chosen.to_collection.clone());
+            brought.push(Brought { database, entry, import, to });
+        }
+        Ok(())
+    }
+
+    fn find(&self, chosen: &Chosen) -> Result<(&Database, &CollectionEntry), BackupError> {
+        let name = if chosen.database.is_empty() { DEFAULT_DATABASE } else { &chosen.database };
+        let database = self.databases.iter().find(|database| database.manifest.database.name() == name);
+        let found = database.and_then(|database| {
+            let mut collections = database.manifest.collections.iter();
+            Some((database, collections.find(|collection| collection.image.name() == chosen.collection)?))
+        });
+        found.ok_or_else(|| {
+            let closed = self.closed.first().map(|(_, error)| format!("; it may be in a database that is closed: {error}"));
+            let (collection, closed) = (&chosen.collection, closed.unwrap_or_default());
+            BackupError::Request(format!("the backup has no collection '{collection}' in database '{name}'{closed}"))
+        })
+    }
+
+    async fn bring(
+        &self,
+        brought: &[Brought<'_>],
+        how: Bring,
+        progress: &Progress,
+        restored: &mut Restored,
+    ) -> Result<(), BackupError> {
+        restored.collections = brought.len() as u64;
+        restored.objects = brought.iter().map(|it| it.entry.objects.len() as u64).sum();
+        restored.bytes = brought.iter().map(|it| it.entry.bytes()).sum();
+        progress.expect(restored.bytes);
+        let objects = brought.iter().flat_map(|it| it.entry.objects.iter().map(move |object| (it, object)));
+        let all = stream::iter(objects.map(|(it, object)| it.bring(object, how, progress)));
+        progress.unless_canceled(all.buffer_unordered(AT_ONCE).try_for_each(|()| std::future::ready(Ok(())))).await
+    }
+}
+
+impl Brought<'_> {
+    async fn bring(&self, object: &ObjectEntry, how: Bring, progress: &Progress) -> Result<(), BackupError> {
+        let from = self.entry.place(&Path::from(self.entry.root.as_str()), &object.path);
+        let to = self.entry.place(&self.import.root(), &object.path);
+        let brought = self.import.zone().bring(&self.database.zone, &from, &to, how).await;
+        // A store that seals says of itself what was wrong with what it read.
+        brought.map_err(|error| match StoreError::find(&error) {
+            Some(found) => BackupError::Tampered { path: from.to_string(), why: found.to_string() },
+            None => BackupError::read(&from, error),
+        })?;
+        progress.advance(object.size);
+        Ok(())
+    }
+}
+
+/// Takes all of them into their catalogs, or none.
+async fn finish(engine: &Engine, brought: Vec<Brought<'_>>, load: bool) -> Result<(), BackupError> {
+    let mut done: Vec<(String, String)> = Vec::new();
+    let mut failed: Option<EngineError> = None;
+    for Brought { entry, import, to, .. } in brought {
+        if failed.is_some() {
+            import.abandon().await;
+            continue;
+        }
+        match import.finish(entry.image.clone(), load).await {
+            Ok(()) => done.push(to),
+            Err(error) => failed = Some(error),
+        }
+    }
+    let Some(error) = failed else { return Ok(()) };
+    for (database, collection) in done {
+        if let Err(error) = engine.drop_collection(&database, &collection).await {
+            tracing::error!(%error, "a collection of a restore that failed could not be taken back: drop it");
+        }
+    }
+    Err(error.into())
+}

@@ -1,0 +1,324 @@
+//! `custody backup` and `custody restore`: by hand, without a control plane. All that is trusted comes from the flags.
+
+use std::{sync::Arc, time::Duration};
+
+use clap::Args;
+use custody_backup::{Backup, BackupError, BackupId, BackupStore, Chosen, Progress, Restoring};
+use custody_engine::{CheckpointRequest, Engine};
+use custody_keyring::Keyring;
+use custody_kms::KeyArn;
+use custody_link::Link;
+use custody_store::{Bring, ClusterId, PlainZones, SealedZones, Zones};
+use futures::TryStreamExt;
+use indicatif::{ProgressBar, ProgressStyle};
+use object_store::ObjectStore;
+
+use crate::{
+    Failure,
+    config::{Flags, Settings},
+    logging,
+    root_keys::{self, KeyArgs, TenantKey},
+    storage::Storage,
+    work::Opened,
+};
+
+/// How often progress is shown.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// `custody backup`.
+#[derive(Args)]
+pub(crate) struct BackupArgs {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(flatten)]
+    keys: KeyArgs,
+    /// The backup's id, which must be a new one
+    #[arg(long, value_name = "ID")]
+    backup: BackupId,
+    /// Only this: DATABASE or DATABASE/COLLECTION
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+}
+
+/// `custody restore`.
+#[derive(Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    flags: Flags,
+    /// The new cluster
+    #[command(flatten)]
+    keys: KeyArgs,
+    #[command(flatten)]
+    from: SourceArgs,
+    /// Seal everything anew, under data keys of its own. Without it only headers are rewritten: who has an old header and the
+    /// old key can open the restored files with them
+    #[arg(long)]
+    reencrypt: bool,
+    /// Let databases that had a key of their own keep it; each has to be a --tenant-key of the new cluster
+    #[arg(long)]
+    keep_database_keys: bool,
+    /// Don't load the collections that were loaded
+    #[arg(long)]
+    no_load: bool,
+}
+
+/// Which backup, and how it is opened.
+#[derive(Args)]
+pub(crate) struct SourceArgs {
+    /// The cluster that the backup is of
+    #[arg(long, value_name = "ID")]
+    from_cluster: ClusterId,
+    /// The backup's id
+    #[arg(long, value_name = "ID")]
+    from_backup: BackupId,
+    /// The ARN of the root key that the cluster was under; without it the backup is one in plain text
+    #[arg(long, value_name = "ARN")]
+    from_key_arn: Option<String>,
+    /// The IAM role that may use it
+    #[arg(long, value_name = "ARN", requires = "from_key_arn")]
+    from_role_arn: Option<String>,
+    /// The external id that the role's trust policy demands
+    #[arg(long, value_name = "ID", requires = "from_role_arn", hide_env_values = true, env = "CUSTODY_FROM_EXTERNAL_ID")]
+    from_external_id: Option<String>,
+    /// Another root key that a database of it was under, as --tenant-key
+    #[arg(long, value_name = "ARN", requires = "from_key_arn")]
+    from_tenant_key: Vec<TenantKey>,
+    /// The multi-region key that the cluster was under, where --from-key-arn is its replica in another region
+    #[arg(long, value_name = "ARN", requires = "from_key_arn")]
+    from_replica_of: Option<KeyArn>,
+    /// SHA-256 of the backup's manifest, as it was told when the backup was made: refused unless it is that one
+    #[arg(long, value_name = "HEX")]
+    from_manifest: Option<String>,
+}
+
+/// A backup that is to be opened.
+pub(crate) struct Source {
+    pub(crate) settings: Settings,
+    /// The store of the cluster's backups.
+    pub(crate) store: Arc<dyn ObjectStore>,
+    /// The cluster that it is of, and its root keys.
+    pub(crate) keys: KeyArgs,
+    pub(crate) replica_of: Option<KeyArn>,
+    pub(crate) backup: BackupId,
+    pub(crate) manifest: Option<String>,
+}
+
+/// A backup that is open, and what keeps it so.
+pub(crate) struct Opening {
+    pub(crate) backup: Backup,
+    _keyring: Option<Arc<Keyring>>,
+}
+
+impl Source {
+    /// Opens it, under its own root keys and no others.
+    pub(crate) async fn open(self, link: Option<&Arc<Link>>) -> Result<Opening, Failure> {
+        let cluster = self.keys.cluster_id.clone();
+        let store = BackupStore::new(self.store, self.backup);
+        let objects = Arc::clone(&store) as Arc<dyn ObjectStore>;
+        let (zones, keyring): (Box<dyn Zones>, _) = match self.keys.root_key()? {
+            None => (Box::new(PlainZones::new(objects)), None),
+            Some(key) => {
+                let key = match self.replica_of {
+                    Some(primary) => key.replica_of(primary)?,
+                    None => key,
+                };
+                let kms = root_keys::providers(&self.settings, &self.keys, link).await?;
+                let keyring = root_keys::keyring(&self.settings, &self.keys, key, kms, Arc::clone(&objects))?;
+                (Box::new(SealedZones::new(objects, Arc::clone(&keyring), cluster.clone())), Some(keyring))
+            }
+        };
+        let backup = Backup::open(store, &cluster, &*zones, self.manifest.as_deref()).await?;
+        Ok(Opening { backup, _keyring: keyring })
+    }
+}
+
+impl Opening {
+    /// As [`Backup::restore`].
+    pub(crate) async fn restore(
+        self,
+        engine: &Engine,
+        what: &Restoring,
+        progress: &Progress,
+    ) -> Result<custody_backup::Restored, BackupError> {
+        self.backup.restore(engine, what, progress).await
+    }
+}
+
+impl SourceArgs {
+    fn source(&self, settings: &Settings) -> Result<Source, Failure> {
+        let store = Storage::parse(&settings.backup_storage_url())?.backups(&self.from_cluster, false)?;
+        let none = || format!("there are no backups of cluster {} in {}", self.from_cluster, settings.backup_storage_url());
+        Ok(Source {
+            settings: settings.clone(),
+            store: store.ok_or_else(none)?,
+            keys: KeyArgs {
+                cluster_id: self.from_cluster.clone(),
+                key_arn: self.from_key_arn.clone(),
+                role_arn: self.from_role_arn.clone(),
+                external_id: self.from_external_id.clone(),
+                tenant_key: self.from_tenant_key.clone(),
+                unencrypted: self.from_key_arn.is_none(),
+                link: None,
+                linked_tenants: Vec::new(),
+            },
+            replica_of: self.from_replica_of.clone(),
+            backup: self.from_backup.clone(),
+            manifest: self.from_manifest.clone(),
+        })
+    }
+}
+
+/// Makes a backup of a cluster, which is opened for it: whoever serves it is fenced out.
+pub(crate) async fn make(args: BackupArgs) -> Result<(), Failure> {
+    let settings = Settings::load(&args.flags)?;
+    logging::start(&settings)?;
+    let (opened, _keyring) = open(&settings, &args.keys, false).await?;
+    let to = Storage::parse(&settings.backup_storage_url())?.backups(&args.keys.cluster_id, true)?;
+    let order = custody_backup::Order {
+        engine: &opened.engine,
+        zones: &*opened.zones,
+        cluster: args.keys.cluster_id.clone(),
+        key: args.keys.key_arn.clone(),
+        from: Arc::clone(&opened.store),
+        to: to.ok_or("the backups' directory could not be made")?,
+        backup: args.backup,
+        request: CheckpointRequest { only: only(&args.only) },
+    };
+    let progress = Progress::default();
+    let made = shown(&progress, custody_backup::make(&order, &progress)).await;
+    opened.engine.close().await;
+    let made = made?;
+    crate::files::tell(&[
+        ("backup", order.backup.to_string()),
+        ("manifest", made.manifest),
+        ("collections", format!("{} in {} databases", made.collections, made.databases)),
+        ("objects", format!("{} of {} bytes, {} bytes copied", made.objects, made.bytes, made.copied)),
+        ("keys", if made.keys.is_empty() { "none: it is in plain text".to_owned() } else { made.keys.join(", ") }),
+    ])?;
+    match made.omitted.first() {
+        None => Ok(()),
+        Some(first) => Err(format!("{} databases are missing in it: zone {}: {}", made.omitted.len(), first.zone, first.reason).into()),
+    }
+}
+
+fn only(names: &[String]) -> Option<std::collections::BTreeMap<String, Vec<String>>> {
+    let mut only = std::collections::BTreeMap::<String, Vec<String>>::new();
+    for name in names {
+        match name.split_once('/') {
+            Some((database, collection)) => only.entry(database.to_owned()).or_default().push(collection.to_owned()),
+            None => drop(only.insert(name.clone(), Vec::new())),
+        }
+    }
+    (!only.is_empty()).then_some(only)
+}
+
+/// Makes a cluster from a backup. On failure nothing of it is left.
+pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
+    let settings = Settings::load(&args.flags)?;
+    logging::start(&settings)?;
+    let source = args.from.source(&settings)?.open(None).await?;
+    let (opened, _keyring) = open(&settings, &args.keys, true).await?;
+    let what = Restoring {
+        how: if args.reencrypt { Bring::Anew } else { Bring::Rekey },
+        only: None::<Vec<Chosen>>,
+        keep_database_keys: args.keep_database_keys,
+        load: !args.no_load,
+    };
+    let progress = Progress::default();
+    let restored = shown(&progress, source.restore(&opened.engine, &what, &progress)).await;
+    opened.engine.close().await;
+    let restored = match restored {
+        Ok(restored) => restored,
+        Err(error) => {
+            drop(opened);
+            let destroyed = crate::storage::destroy(&settings.storage_url(), &args.keys.cluster_id).await;
+            return Err(match destroyed {
+                Ok(_) => error.into(),
+                Err(left) => format!("{error}; and what was begun could not be removed: {left}").into(),
+            });
+        }
+    };
+    crate::files::tell(&[
+        ("cluster", args.keys.cluster_id.to_string()),
+        ("collections", format!("{} in {} databases", restored.collections, restored.databases)),
+        ("objects", format!("{} of {} bytes", restored.objects, restored.bytes)),
+    ])
+}
+
+/// Opens a cluster that no node serves. A new one must not be there yet.
+async fn open(settings: &Settings, keys: &KeyArgs, new: bool) -> Result<(Opened, Option<Arc<Keyring>>), Failure> {
+    let parse = || Storage::parse(&settings.storage_url());
+    let there = match parse()?.cluster(&keys.cluster_id, false)? {
+        Some(store) => store.list(None).try_next().await?.is_some(),
+        None => false,
+    };
+    if there == new {
+        let is = if there { "there is a cluster of this id already" } else { "there is no cluster of this id" };
+        return Err(format!("{is} in {}", settings.storage_url()).into());
+    }
+    let root_key = keys.root_key()?;
+    let kms = root_keys::providers(settings, keys, None).await?;
+    if let Some(key) = root_key.as_ref().filter(|_| new) {
+        // Before the first file: a key that doesn't work must leave nothing behind.
+        root_keys::probe(&kms, key, &keys.cluster_id).await?;
+    }
+    let store = parse()?.cluster(&keys.cluster_id, true)?.ok_or("the storage's directory could not be made")?;
+    let (zones, keyring): (Arc<dyn Zones>, _) = match root_key {
+        None => (Arc::new(PlainZones::new(Arc::clone(&store))), None),
+        Some(key) => {
+            let keyring = root_keys::keyring(settings, keys, key, kms, Arc::clone(&store))?;
+            let zones = SealedZones::new(Arc::clone(&store), Arc::clone(&keyring), keys.cluster_id.clone());
+            (Arc::new(zones), Some(keyring))
+        }
+    };
+    let engine =
+        if new { Engine::create(Arc::clone(&zones)).await? } else { Engine::open(Arc::clone(&zones)).await? };
+    Ok((Opened { engine, zones, store }, keyring))
+}
+
+/// Shows how far a piece of work is, where there is a terminal.
+async fn shown<T>(
+    progress: &Progress,
+    work: impl Future<Output = Result<T, BackupError>>,
+) -> Result<T, BackupError> {
+    let style = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template(style) {
+        bar.set_style(style);
+    }
+    let mut look = tokio::time::interval(LOOK);
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => {
+                bar.finish_and_clear();
+                return done;
+            }
+            _ = look.tick() => {
+                let (done, total) = progress.bytes();
+                bar.set_length(total);
+                bar.set_position(done);
+            }
+        }
+    }
+}
+
+/// `custody verify --backup`: checks a backup in full, without restoring it.
+pub(crate) async fn verify(settings: &Settings, keys: KeyArgs, backup: BackupId) -> Result<(), Failure> {
+    let store = Storage::parse(&settings.backup_storage_url())?.backups(&keys.cluster_id, false)?;
+    let store = store.ok_or_else(|| format!("there are no backups of cluster {}", keys.cluster_id))?;
+    let source = Source { settings: settings.clone(), store, keys, replica_of: None, backup, manifest: None };
+    let opening = source.open(None).await?;
+    let progress = Progress::default();
+    let verified = shown(&progress, opening.backup.verify(&progress)).await?;
+    for bad in &verified.bad {
+        crate::files::tell(&[("BAD", bad.to_string())])?;
+    }
+    let omitted = opening.backup.omitted();
+    for zone in &omitted {
+        crate::files::tell(&[("missing", format!("zone {}: {}", zone.zone, zone.reason))])?;
+    }
+    let (objects, bytes, bad) = (verified.objects, verified.bytes, verified.bad.len());
+    crate::files::tell(&[("verified", format!("{objects} objects, {bytes} bytes; {bad} bad"))])?;
+    if bad > 0 { Err(format!("{bad} objects of the backup are not what was backed up").into()) } else { Ok(()) }
+}
