@@ -73,7 +73,7 @@ pub(crate) fn pooled(name: &str) -> Path {
 
 /// The path of `path` below a root.
 pub(crate) fn below(root: Path, path: &Path) -> Path {
-    path.parts().fold(root, |path, part| path.join(part))
+    path.parts().fold(root, Path::join)
 }
 
 /// The rest of a path below a root; `None` where it does not lie there.

@@ -10,16 +10,15 @@ use bytes::Bytes;
 use custody_engine::{Checkpoint, CheckpointRequest, DatabaseCheckpoint, Engine};
 use custody_store::{ClusterId, ZoneId, ZoneStore, Zones};
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::{
-    ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart, path::Path, prefix::PrefixStore,
-};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart, path::Path, prefix::PrefixStore};
 
 use crate::{
     BackupError, BackupId, BackupStore, Progress,
     digest::{Digest, Digesting},
     layout,
     manifest::{
-        ClusterManifest, CollectionEntry, DatabaseManifest, KeyringObject, ObjectEntry, OmittedZone, ZoneEntry, ZoneText,
+        ClusterManifest, CollectionEntry, DatabaseManifest, KeyringObject, ObjectEntry, OmittedZone, ZoneEntry,
+        ZoneText,
     },
     open,
     plan::{self, Planned},
@@ -83,7 +82,8 @@ pub struct Sealed {
 /// Makes a backup: every row that was acknowledged before this call is in it, and none that was deleted before. The cluster
 /// goes on serving. On failure nothing of it is left; after a crash what was copied is found by the next try.
 pub async fn make(order: &Order<'_>, progress: &Progress) -> Result<Made, BackupError> {
-    let zone = order.zones.open(ZoneId::CLUSTER, None).await.map_err(|error| BackupError::zone(ZoneId::CLUSTER, error))?;
+    let zone =
+        order.zones.open(ZoneId::CLUSTER, None).await.map_err(|error| BackupError::zone(ZoneId::CLUSTER, error))?;
     let marker = layout::own(&order.backup, &layout::manifest(ZoneId::CLUSTER, &order.backup));
     match order.to.head(&marker).await {
         Ok(_) => return Err(BackupError::Exists(order.backup.clone())),
@@ -121,10 +121,10 @@ impl Making<'_> {
         let names: Vec<&str> = planned.iter().map(|planned| planned.pool.as_str()).collect();
         self.put_own(&Path::from(layout::OBJECTS), format!("{}\n", names.join("\n")).into()).await?;
         let copies = planned.iter().map(|planned| self.object(planned, &pool, &earlier));
-        let copied: Vec<Option<(ObjectEntry, u64)>> = stream::iter(copies).buffered(COPIES).try_collect().await?;
+        let there: Vec<Option<(ObjectEntry, u64)>> = stream::iter(copies).buffered(COPIES).try_collect().await?;
         let mut made = Made::default();
         let mut entries: BTreeMap<(usize, usize), Vec<ObjectEntry>> = BTreeMap::new();
-        for (planned, (entry, bytes)) in planned.iter().zip(copied).filter_map(|(planned, it)| Some((planned, it?))) {
+        for (planned, (entry, bytes)) in planned.iter().zip(there).filter_map(|(planned, it)| Some((planned, it?))) {
             made.objects += 1;
             made.bytes += entry.size;
             made.copied += bytes;
@@ -147,7 +147,8 @@ impl Making<'_> {
 
     async fn newest(&self) -> Result<Vec<ObjectEntry>, BackupError> {
         let root = Path::default();
-        let listed = self.order.to.list_with_delimiter(None).await.map_err(|error| BackupError::backup(&root, error))?;
+        let listed =
+            self.order.to.list_with_delimiter(None).await.map_err(|error| BackupError::backup(&root, error))?;
         let mut newest = None;
         for id in listed.common_prefixes.iter().filter_map(|prefix| prefix.filename()?.parse::<BackupId>().ok()) {
             let marker = layout::own(&id, &layout::manifest(ZoneId::CLUSTER, &id));
@@ -363,7 +364,9 @@ impl Making<'_> {
         while let Some(result) = deleted.next().await {
             match result {
                 Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(error) => tracing::warn!(%error, "what a backup that failed has left is removed by the next clean-up"),
+                Err(error) => {
+                    tracing::warn!(%error, "what a backup that failed has left is removed by the next clean-up");
+                }
             }
         }
     }
@@ -380,7 +383,10 @@ async fn digest(store: &Arc<dyn ObjectStore>, path: &Path) -> object_store::Resu
 }
 
 fn changed(path: &Path) -> object_store::Error {
-    object_store::Error::Generic { store: crate::error::BACKUP, source: format!("{path} changed while it was copied").into() }
+    object_store::Error::Generic {
+        store: crate::error::BACKUP,
+        source: format!("{path} changed while it was copied").into(),
+    }
 }
 
 fn unwritable(zone: ZoneId, error: &serde_json::Error) -> BackupError {

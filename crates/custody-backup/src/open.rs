@@ -1,6 +1,9 @@
 //! Opening a backup: its keyrings, and its manifests, each authenticated by the zone that it is sealed in.
 
-use std::{sync::Arc, time::{Duration, SystemTime, UNIX_EPOCH}};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use custody_store::{ClusterId, ZoneId, ZoneStore, Zones};
 use object_store::{ObjectStore, ObjectStoreExt, path::Path};
@@ -9,7 +12,7 @@ use crate::{
     BackupError, BackupStore, Sealed,
     digest::Digest,
     layout,
-    manifest::{ClusterManifest, CollectionEntry, DatabaseManifest, ZoneEntry},
+    manifest::{ClusterManifest, CollectionEntry, DatabaseManifest, ObjectEntry, ZoneEntry},
     store::Known,
 };
 
@@ -76,7 +79,7 @@ impl Backup {
             for collection in &database.manifest.collections {
                 let root = Path::from(collection.root.as_str());
                 for object in &collection.objects {
-                    let path = collection.place(&root, &object.path);
+                    let path = object.below(&root);
                     if !path.prefix_matches(&database.zone.root()) {
                         return Err(BackupError::manifest(zone, format!("{path} is no object of the zone")));
                     }
@@ -98,14 +101,16 @@ impl Backup {
 }
 
 impl CollectionEntry {
-    /// The path of an object below a root.
-    pub(crate) fn place(&self, root: &Path, object: &str) -> Path {
-        layout::below(root.clone(), &Path::from(object))
-    }
-
     /// Its bytes, as they are stored.
     pub(crate) fn bytes(&self) -> u64 {
         self.objects.iter().map(|object| object.size).sum()
+    }
+}
+
+impl ObjectEntry {
+    /// Its path below a root.
+    pub(crate) fn below(&self, root: &Path) -> Path {
+        layout::below(root.clone(), &Path::from(self.path.as_str()))
     }
 }
 

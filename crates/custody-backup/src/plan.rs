@@ -53,11 +53,7 @@ pub(crate) async fn plan(
 }
 
 /// An object's name in the pool, and its size.
-async fn look(
-    cluster: &Arc<dyn ObjectStore>,
-    path: &Path,
-    encrypted: bool,
-) -> object_store::Result<(String, u64)> {
+async fn look(cluster: &Arc<dyn ObjectStore>, path: &Path, encrypted: bool) -> object_store::Result<(String, u64)> {
     let head = GetOptions { range: Some(GetRange::Bounded(0..HEAD)), ..GetOptions::default() };
     let head = cluster.get_opts(path, head).await?;
     let size = head.meta.size;

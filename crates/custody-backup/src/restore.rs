@@ -118,7 +118,8 @@ impl Backup {
 
     async fn make_databases(&self, engine: &Engine, what: &Restoring) -> Result<(), BackupError> {
         for database in &self.databases {
-            let (name, mut properties) = (database.manifest.database.name(), database.manifest.database.properties().clone());
+            let (name, mut properties) =
+                (database.manifest.database.name(), database.manifest.database.properties().clone());
             properties.retain(|property, _| !property.starts_with(CIPHER));
             if name == DEFAULT_DATABASE {
                 engine.alter_database(name, properties, Vec::new()).await?;
@@ -163,7 +164,8 @@ impl Backup {
             Some((database, collections.find(|collection| collection.image.name() == chosen.collection)?))
         });
         found.ok_or_else(|| {
-            let closed = self.closed.first().map(|(_, error)| format!("; it may be in a database that is closed: {error}"));
+            let closed =
+                self.closed.first().map(|(_, error)| format!("; it may be in a database that is closed: {error}"));
             let (collection, closed) = (&chosen.collection, closed.unwrap_or_default());
             BackupError::Request(format!("the backup has no collection '{collection}' in database '{name}'{closed}"))
         })
@@ -188,8 +190,8 @@ impl Backup {
 
 impl Brought<'_> {
     async fn bring(&self, object: &ObjectEntry, how: Bring, progress: &Progress) -> Result<(), BackupError> {
-        let from = self.entry.place(&Path::from(self.entry.root.as_str()), &object.path);
-        let to = self.entry.place(&self.import.root(), &object.path);
+        let from = object.below(&Path::from(self.entry.root.as_str()));
+        let to = object.below(&self.import.root());
         let brought = self.import.zone().bring(&self.database.zone, &from, &to, how).await;
         // A store that seals says of itself what was wrong with what it read.
         brought.map_err(|error| match StoreError::find(&error) {

@@ -88,7 +88,8 @@ fn compared(path: &Path, known: &Known, result: GetResult, whole: bool) -> Resul
         return Err(altered(format!("it has {} bytes, and {} were backed up", result.meta.size, known.size)));
     }
     let GetResult { payload: _, meta, range, attributes, extensions } = &result;
-    let (mut meta, range, attributes, extensions) = (meta.clone(), range.clone(), attributes.clone(), extensions.clone());
+    let (mut meta, range, attributes, extensions) =
+        (meta.clone(), range.clone(), attributes.clone(), extensions.clone());
     meta.location = path.clone();
     let stream = result.into_stream();
     let payload = if whole { digested(stream, known.sha256, altered("it was altered".to_owned())) } else { stream };

@@ -31,7 +31,7 @@ impl Backup {
             for collection in &database.manifest.collections {
                 let root = Path::from(collection.root.as_str());
                 for object in &collection.objects {
-                    let path = collection.place(&root, &object.path);
+                    let path = object.below(&root);
                     match progress.unless_canceled(read(&*objects, &path)).await {
                         Ok(()) => {
                             verified.objects += 1;
@@ -53,16 +53,15 @@ impl Backup {
         let zones = self.manifest.zones.iter().flat_map(|zone| &zone.keyring);
         for object in self.manifest.keyring.iter().chain(zones) {
             let path = Path::from(object.path.as_str());
-            let found = async {
-                let options = GetOptions::default();
-                Ok(self.store.get_opts(&path, options).await?.bytes().await?)
-            };
+            let found = async { self.store.get_opts(&path, GetOptions::default()).await?.bytes().await };
             match found.await.map_err(|error| BackupError::backup(&path, error)) {
                 Ok(bytes) if crate::digest::Digest::of(&bytes) == object.sha256 => {
                     verified.objects += 1;
                     verified.bytes += object.size;
                 }
-                Ok(_) => verified.bad.push(BackupError::Tampered { path: path.to_string(), why: "it was altered".into() }),
+                Ok(_) => {
+                    verified.bad.push(BackupError::Tampered { path: path.to_string(), why: "it was altered".into() });
+                }
                 Err(error) => verified.bad.push(error),
             }
         }

@@ -136,7 +136,9 @@ impl Engine {
             for database in self.asked(request)? {
                 match database.open().await {
                     Ok(open) => opened.push((database, open)),
-                    Err(EngineError::Sealed(status)) if request.only.is_none() => sealed.push((database.zone(), status)),
+                    Err(EngineError::Sealed(status)) if request.only.is_none() => {
+                        sealed.push((database.zone(), status));
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -187,16 +189,13 @@ async fn take(
     request: &CheckpointRequest,
 ) -> Result<TakenDatabase, EngineError> {
     let image = open.record();
-    let named = |only: &BTreeMap<String, Vec<String>>| {
+    let chosen = request.only.as_ref().and_then(|only| {
         // The default database may be meant by no name.
-        let name = if only.contains_key(&image.name) { image.name.as_str() } else { "" };
-        only.get(name).cloned().unwrap_or_default()
-    };
-    let names = request.only.as_ref().map(named).unwrap_or_default();
-    let records = if names.is_empty() {
-        open.all()
-    } else {
-        names.iter().map(|name| open.find(name)).collect::<Result<_, _>>()?
+        only.get(&image.name).or_else(|| only.get("")).filter(|names| !names.is_empty())
+    });
+    let records = match chosen {
+        None => open.all(),
+        Some(names) => names.iter().map(|name| open.find(name)).collect::<Result<_, _>>()?,
     };
     let mut collections: Vec<Taken> = Vec::new();
     for record in records {

@@ -27,6 +27,6 @@ pub use message::{
 };
 pub use node::{Command, Disconnected, Link};
 pub use work::{
-    BackupOrder, BackupSource, Chosen, Omitted, Renamed, RestoreMode, RestoreOrder, Work, WorkDone, WorkOrder, WorkReport,
-    WorkState,
+    BackupOrder, BackupSource, Chosen, Omitted, Renamed, RestoreMode, RestoreOrder, Work, WorkDone, WorkOrder,
+    WorkReport, WorkState,
 };

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload, Result, WriteMultipart};
+use object_store::{ObjectStoreExt, PutPayload, Result, WriteMultipart};
 
 use crate::zones::ZoneStore;
 

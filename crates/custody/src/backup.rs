@@ -7,7 +7,7 @@ use custody_backup::{Backup, BackupError, BackupId, BackupStore, Chosen, Progres
 use custody_engine::{CheckpointRequest, Engine};
 use custody_keyring::Keyring;
 use custody_kms::KeyArn;
-use custody_link::Link;
+use custody_link::{Link, WorkDone};
 use custody_store::{Bring, ClusterId, PlainZones, SealedZones, Zones};
 use futures::TryStreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -16,7 +16,8 @@ use object_store::ObjectStore;
 use crate::{
     Failure,
     config::{Flags, Settings},
-    logging,
+    harden, logging,
+    restore_mark::{self, Mark},
     root_keys::{self, KeyArgs, TenantKey},
     storage::Storage,
     work::Opened,
@@ -78,7 +79,13 @@ pub(crate) struct SourceArgs {
     #[arg(long, value_name = "ARN", requires = "from_key_arn")]
     from_role_arn: Option<String>,
     /// The external id that the role's trust policy demands
-    #[arg(long, value_name = "ID", requires = "from_role_arn", hide_env_values = true, env = "CUSTODY_FROM_EXTERNAL_ID")]
+    #[arg(
+        long,
+        value_name = "ID",
+        requires = "from_role_arn",
+        hide_env_values = true,
+        env = "CUSTODY_FROM_EXTERNAL_ID"
+    )]
     from_external_id: Option<String>,
     /// Another root key that a database of it was under, as --tenant-key
     #[arg(long, value_name = "ARN", requires = "from_key_arn")]
@@ -147,7 +154,8 @@ impl Opening {
 impl SourceArgs {
     fn source(&self, settings: &Settings) -> Result<Source, Failure> {
         let store = Storage::parse(&settings.backup_storage_url())?.backups(&self.from_cluster, false)?;
-        let none = || format!("there are no backups of cluster {} in {}", self.from_cluster, settings.backup_storage_url());
+        let none =
+            || format!("there are no backups of cluster {} in {}", self.from_cluster, settings.backup_storage_url());
         Ok(Source {
             settings: settings.clone(),
             store: store.ok_or_else(none)?,
@@ -197,7 +205,10 @@ pub(crate) async fn make(args: BackupArgs) -> Result<(), Failure> {
     ])?;
     match made.omitted.first() {
         None => Ok(()),
-        Some(first) => Err(format!("{} databases are missing in it: zone {}: {}", made.omitted.len(), first.zone, first.reason).into()),
+        Some(first) => {
+            Err(format!("{} databases are missing in it: zone {}: {}", made.omitted.len(), first.zone, first.reason)
+                .into())
+        }
     }
 }
 
@@ -216,6 +227,9 @@ fn only(names: &[String]) -> Option<std::collections::BTreeMap<String, Vec<Strin
 pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
     let settings = Settings::load(&args.flags)?;
     logging::start(&settings)?;
+    if args.from.from_key_arn.is_some() {
+        harden::harden(settings.allow_swap)?;
+    }
     let source = args.from.source(&settings)?.open(None).await?;
     let (opened, _keyring) = open(&settings, &args.keys, true).await?;
     let what = Restoring {
@@ -227,6 +241,9 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
     let progress = Progress::default();
     let restored = shown(&progress, source.restore(&opened.engine, &what, &progress)).await;
     opened.engine.close().await;
+    if restored.is_ok() {
+        Mark::put(&opened.store, restore_mark::BY_HAND, Some(&WorkDone::default())).await?;
+    }
     let restored = match restored {
         Ok(restored) => restored,
         Err(error) => {
@@ -247,9 +264,19 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
 
 /// Opens a cluster that no node serves. A new one must not be there yet.
 async fn open(settings: &Settings, keys: &KeyArgs, new: bool) -> Result<(Opened, Option<Arc<Keyring>>), Failure> {
+    if !keys.unencrypted {
+        harden::harden(settings.allow_swap)?;
+    }
     let parse = || Storage::parse(&settings.storage_url());
     let there = match parse()?.cluster(&keys.cluster_id, false)? {
-        Some(store) => store.list(None).try_next().await?.is_some(),
+        Some(store) => {
+            let mark = Mark::find(&store).await?;
+            if new && mark.is_some_and(|mark| mark.is_unfinished()) {
+                restore_mark::clear(&store).await?;
+            }
+            restore_mark::must_be_whole(&store).await?;
+            store.list(None).try_next().await?.is_some()
+        }
         None => false,
     };
     if there == new {
@@ -263,6 +290,9 @@ async fn open(settings: &Settings, keys: &KeyArgs, new: bool) -> Result<(Opened,
         root_keys::probe(&kms, key, &keys.cluster_id).await?;
     }
     let store = parse()?.cluster(&keys.cluster_id, true)?.ok_or("the storage's directory could not be made")?;
+    if new {
+        Mark::put(&store, restore_mark::BY_HAND, None).await?;
+    }
     let (zones, keyring): (Arc<dyn Zones>, _) = match root_key {
         None => (Arc::new(PlainZones::new(Arc::clone(&store))), None),
         Some(key) => {
@@ -271,16 +301,12 @@ async fn open(settings: &Settings, keys: &KeyArgs, new: bool) -> Result<(Opened,
             (Arc::new(zones), Some(keyring))
         }
     };
-    let engine =
-        if new { Engine::create(Arc::clone(&zones)).await? } else { Engine::open(Arc::clone(&zones)).await? };
+    let engine = if new { Engine::create(Arc::clone(&zones)).await? } else { Engine::open(Arc::clone(&zones)).await? };
     Ok((Opened { engine, zones, store }, keyring))
 }
 
 /// Shows how far a piece of work is, where there is a terminal.
-async fn shown<T>(
-    progress: &Progress,
-    work: impl Future<Output = Result<T, BackupError>>,
-) -> Result<T, BackupError> {
+async fn shown<T>(progress: &Progress, work: impl Future<Output = Result<T, BackupError>>) -> Result<T, BackupError> {
     let style = "{wide_bar} {bytes}/{total_bytes} {bytes_per_sec}";
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template(style) {

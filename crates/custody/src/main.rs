@@ -16,6 +16,7 @@ mod local_store;
 mod logging;
 mod node;
 mod panics;
+mod restore_mark;
 mod root_keys;
 mod sealed;
 mod secrets;

@@ -21,6 +21,7 @@ use crate::{
     floor::{AnchorArgs, Floor},
     handover, harden,
     linked::{LinkKeys, Linked},
+    restore_mark,
     root_keys::{self, KeyArgs},
     sealed,
     storage::Storage,
@@ -197,6 +198,9 @@ async fn open(
 ) -> Result<Cluster, Failure> {
     let floor = floor()?;
     let fresh = is_empty(settings, args, linked).await?;
+    if let Some(store) = storage(settings, linked)?.cluster(&args.cluster_id, false)? {
+        restore_mark::must_be_whole(&store).await?;
+    }
     let Some(root_key) = args.root_key()? else {
         let store = store(settings, args, linked)?;
         let zones: Arc<dyn Zones> = Arc::new(PlainZones::new(Arc::clone(&store)));
@@ -236,7 +240,11 @@ async fn start(
     Ok(Cluster { opened: Opened { engine, zones, store }, keyring, made_password })
 }
 
-pub(crate) fn store(settings: &Settings, args: &KeyArgs, linked: Option<&Linked>) -> Result<Arc<dyn ObjectStore>, Failure> {
+pub(crate) fn store(
+    settings: &Settings,
+    args: &KeyArgs,
+    linked: Option<&Linked>,
+) -> Result<Arc<dyn ObjectStore>, Failure> {
     let store = storage(settings, linked)?.cluster(&args.cluster_id, true)?;
     store.ok_or_else(|| "the storage's directory could not be made".into())
 }

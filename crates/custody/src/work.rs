@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use custody_backup::{BackupError, Progress, Restoring};
 use custody_engine::{CheckpointRequest, Engine};
 use custody_link::{
-    BackupOrder, BackupSource, Link, Omitted, RestoreMode, RestoreOrder, Work, WorkDone, WorkOrder, WorkReport, WorkState,
+    BackupOrder, BackupSource, Link, Omitted, RestoreMode, RestoreOrder, Work, WorkDone, WorkOrder, WorkReport,
+    WorkState,
 };
 use custody_store::{Bring, ClusterId, Zones};
-use futures::{StreamExt, TryStreamExt};
-use object_store::{ObjectStore, ObjectStoreExt, path::Path};
+use object_store::ObjectStore;
 use tokio::task::JoinHandle;
 
 use crate::{
@@ -19,13 +19,10 @@ use crate::{
     config::Settings,
     linked::Linked,
     node,
+    restore_mark::{self, Mark},
     root_keys::KeyArgs,
     storage::{Sessions, Storage},
 };
-
-/// Says in the storage that a cluster was made from a backup to its end, for which job, and what it came to: ids and figures.
-/// A node that ends before the control plane has heard of it must not begin again over rows that were written since.
-const RESTORED: &str = "restored";
 
 /// A cluster that is open.
 #[derive(Clone)]
@@ -199,8 +196,11 @@ impl Bench {
         progress: &Progress,
     ) -> Result<WorkDone, Failure> {
         let whole = order.only.is_none();
-        if whole && let Some(done) = finished(&opened.store, job).await? {
-            return Ok(done);
+        if whole {
+            if let Some(done) = Mark::find(&opened.store).await?.and_then(|mark| mark.done(job)) {
+                return Ok(done);
+            }
+            Mark::put(&opened.store, job, None).await?;
         }
         let backup = self.open(&order.from).await?;
         let chosen = |it: custody_link::Renamed| custody_backup::Chosen {
@@ -223,7 +223,7 @@ impl Bench {
             (restored.databases, restored.collections, restored.objects, restored.bytes);
         let done = WorkDone { databases, collections, objects, bytes, copied: bytes, ..WorkDone::default() };
         if whole {
-            opened.store.put(&marker(job), serde_json::to_vec(&done)?.into()).await?;
+            Mark::put(&opened.store, job, Some(&done)).await?;
         }
         Ok(done)
     }
@@ -262,19 +262,6 @@ impl Bench {
     }
 }
 
-/// What a restore came to that was done to its end.
-async fn finished(store: &Arc<dyn ObjectStore>, job: &str) -> Result<Option<WorkDone>, Failure> {
-    match store.get(&marker(job)).await {
-        Ok(found) => Ok(Some(serde_json::from_slice(&found.bytes().await?)?)),
-        Err(object_store::Error::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
-}
-
-fn marker(job: &str) -> Path {
-    Path::from_iter([RESTORED, job])
-}
-
 /// Removes what an earlier try of a restore has left. Nothing of it was ever served.
 pub(crate) async fn clear_failed_restore(
     settings: &Settings,
@@ -283,15 +270,9 @@ pub(crate) async fn clear_failed_restore(
     job: &str,
 ) -> Result<(), Failure> {
     let Some(store) = node::storage(settings, linked)?.cluster(&keys.cluster_id, false)? else { return Ok(()) };
-    if finished(&store, job).await?.is_some() {
+    let mark = Mark::find(&store).await?;
+    if mark.and_then(|mark| mark.done(job)).is_some() {
         return Ok(());
     }
-    let mut deleted = store.delete_stream(store.list(None).map_ok(|meta| meta.location).boxed());
-    while let Some(result) = deleted.next().await {
-        match result {
-            Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
+    restore_mark::clear(&store).await
 }

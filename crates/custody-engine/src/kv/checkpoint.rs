@@ -68,8 +68,7 @@ impl Checkpoint {
             return Err(EngineError::Storage(format!("manifest {id} of {path} names files of another map")));
         }
         let resolver = PathResolver::new(path.clone(), &manifest);
-        let mut objects: Vec<Path> =
-            manifest.all_sst_views().map(|view| resolver.sst_path(&view.sst.id)).collect();
+        let mut objects: Vec<Path> = manifest.all_sst_views().map(|view| resolver.sst_path(&view.sst.id)).collect();
         // A file that a compaction has cut in two views is one file.
         objects.sort();
         objects.dedup();

@@ -18,6 +18,8 @@ use tokio::process::{Child, Command};
 use super::digits::Digits;
 use crate::Failure;
 
+/// The demo's clusters all have this id.
+pub(super) const ID: &str = "demo";
 const COLLECTION: &str = "handwritten_digits";
 const LABEL: &str = "drawn_figure";
 const PIXELS: &str = "pixel_values";
@@ -47,7 +49,7 @@ impl Cluster {
         std::fs::create_dir_all(directory)?;
         let log = std::fs::File::create(directory.with_extension("log"))?;
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("node").args(["--cluster-id", "demo"]).arg("--data-dir").arg(directory);
+        command.arg("node").args(["--cluster-id", ID]).arg("--data-dir").arg(directory);
         command.args(["--listen", &address.to_string()]);
         command.args(["--key-check-interval", &format!("{}s", check_interval.as_secs())]);
         // A laptop with swap should show the demo; its data is public.

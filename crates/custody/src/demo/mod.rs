@@ -1,5 +1,6 @@
 //! `custody demo`: the whole story on one machine. Every claim is a check with its figure; one that fails fails the demo.
 
+mod backup;
 mod cluster;
 mod digits;
 mod report;
@@ -92,7 +93,13 @@ async fn tell(root: &Path, report: &mut Report) -> Result<(), Failure> {
         after >= MIN_RECALL,
         &format!("recall@10 {after:.4}, before {before:.4}"),
     );
-    cluster.stop().await
+    let directory = cluster.directory().to_owned();
+    cluster.stop().await?;
+
+    Report::say("7. A backup, restored under another key, and without one");
+    let chapter =
+        backup::Chapter { root, digits: &digits, keys: &keys, key: &key, cluster: &directory };
+    chapter.tell(report).await
 }
 
 async fn fill(cluster: &mut Cluster, digits: &Digits, report: &mut Report) -> Result<(), Failure> {
