@@ -44,6 +44,10 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "ARN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_role: Option<String>,
+    /// Where backups of clusters are kept, under `custody serve` [default: where the clusters are]
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_storage: Option<String>,
     /// The address to listen on [default: 127.0.0.1:19530; of the control plane 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,6 +131,8 @@ pub(crate) struct Settings {
     pub(crate) storage: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) storage_role: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) backup_storage: Option<String>,
     /// Each command that listens has a default of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) listen: Option<SocketAddr>,
@@ -193,6 +199,7 @@ impl Default for Settings {
             data_dir: "custody-data".into(),
             storage: None,
             storage_role: None,
+            backup_storage: None,
             listen: None,
             key_check_interval: Duration::from_mins(10),
             key_grace: Duration::from_hours(1),
@@ -294,6 +301,11 @@ impl Settings {
         self.storage.clone().unwrap_or_else(|| self.data_dir.join("storage").display().to_string())
     }
 
+    /// Where backups are kept.
+    pub(crate) fn backup_url(&self) -> String {
+        self.backup_storage.clone().unwrap_or_else(|| self.storage_url())
+    }
+
     /// The file of the local development KMS.
     pub(crate) fn kms_file(&self) -> PathBuf {
         self.kms_file.clone().unwrap_or_else(|| self.data_dir.join("local-kms.json"))
@@ -332,8 +344,9 @@ fn secret(name: &str, value: Option<&str>, file: Option<&Path>) -> Result<Option
 /// The settings that are switches.
 const SWITCHES: [&str; 3] = ["insecure", "allow_swap", "log_json"];
 /// The settings that are text, or parsed from it.
-const TEXTS: [&str; 19] = [
+const TEXTS: [&str; 20] = [
     "storage_role",
+    "backup_storage",
     "node_ports",
     "public_host",
     "data_dir",
@@ -416,6 +429,7 @@ mod tests {
         let printed = serde_json::to_value(Settings {
             storage: Some(String::new()),
             storage_role: Some(String::new()),
+            backup_storage: Some(String::new()),
             tls_cert: Some("a".into()),
             tls_key: Some("a".into()),
             kms_file: Some("a".into()),

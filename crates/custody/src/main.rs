@@ -1,6 +1,7 @@
 //! `custody`: the command line. It reads the settings, names the adapters, and wires the crates together.
 
 mod audit;
+mod backup_storage;
 mod bucket_sessions;
 mod config;
 mod demo;
