@@ -14,10 +14,11 @@ use crate::{
     },
     alert::Allowed,
     audit::{self, Activity},
+    backup::{Names, Turns},
     cmek::{DEFAULT_GRACE, DbLedger, Principal},
     db::Db,
     node::{NodeParts, NodeSettings, Nodes},
-    project::{self, Plan, Project},
+    project::{self, DecryptedRestore, Plan, Project},
     refusal::Refused,
     tally::Tally,
 };
@@ -73,6 +74,10 @@ pub struct Control {
     pub(crate) ledger: DbLedger,
     pub(crate) options: Options,
     pub(crate) nodes: Arc<Nodes>,
+    /// What jobs were told by name.
+    pub(crate) names: Names,
+    /// Whose turn it is to do something with a cluster's backups.
+    pub(crate) backup_turns: Turns,
     /// Requests over REST by the status of their answers.
     pub(crate) requests: Tally<u16>,
     gatekeeper: Gatekeeper,
@@ -95,7 +100,17 @@ impl Control {
         parts: NodeParts,
     ) -> Self {
         let nodes = Arc::new(Nodes::new(settings, parts, db.clone(), ledger.clone()));
-        Self { db, kms, ledger, options, nodes, requests: Tally::default(), gatekeeper: Gatekeeper::default() }
+        Self {
+            db,
+            kms,
+            ledger,
+            options,
+            nodes,
+            names: Names::default(),
+            backup_turns: Turns::default(),
+            requests: Tally::default(),
+            gatekeeper: Gatekeeper::default(),
+        }
     }
 
     /// Takes over the clusters' processes that run, and starts those that should; returns the link over which they are
@@ -240,6 +255,16 @@ impl Control {
     /// Changes a project's plan.
     pub async fn set_plan(&self, caller: &Caller, id: &str, plan: Plan) -> Result<(), Refused> {
         project::set_plan(&self.db, caller, id, plan).await
+    }
+
+    /// Decides whether encrypted backups of a project may be restored without encryption.
+    pub async fn set_decrypted_restore(
+        &self,
+        caller: &Caller,
+        id: &str,
+        wanted: DecryptedRestore,
+    ) -> Result<(), Refused> {
+        project::set_decrypted_restore(&self.db, caller, id, wanted).await
     }
 
     /// Deletes an empty project.

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod alert;
 pub mod audit;
+pub mod backup;
 pub mod browser;
 pub mod cluster;
 pub mod cmek;
@@ -26,7 +27,7 @@ mod tally;
 pub use control::{Control, Options};
 pub use db::{Db, OpenError, rfc3339};
 pub use node::{ClusterStorage, Destroyed, NodeParts, NodeSettings, Point, StorageRole};
-pub use project::{Plan, Project};
+pub use project::{DecryptedRestore, Plan, Project};
 pub use random::NoRandomness;
 pub use refusal::{Kind, Refused};
 pub use region::{Region, UnknownRegion};

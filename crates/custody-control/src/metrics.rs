@@ -4,6 +4,7 @@ use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncode
 
 use crate::{
     Control,
+    backup::BackupStatus,
     cluster::{self, ClusterStatus},
     cmek::KeyStatus,
     job::JobStatus,
@@ -25,6 +26,7 @@ impl Control {
         let figures = Figures::default();
         self.of_keys(&figures).await?;
         self.of_clusters(&figures).await?;
+        self.of_backups(&figures).await?;
         self.of_work(&figures).await?;
         let calls =
             figures.counters("kms_calls_total", "Calls to KMS and STS, nodes' included", &["action", "outcome"])?;
@@ -80,6 +82,29 @@ impl Control {
         let starts = figures.counters("node_starts_total", "Processes started for a cluster", &["cluster"])?;
         for (cluster, count) in self.nodes.starts.all() {
             starts.with_label_values(&[&cluster]).inc_by(count);
+        }
+        Ok(())
+    }
+
+    async fn of_backups(&self, figures: &Figures) -> Result<(), Refused> {
+        let by_status = figures.gauges("backups", "Backups by status", &["status"])?;
+        for status in BackupStatus::ALL {
+            by_status.with_label_values(&[status.as_str()]).set(0);
+        }
+        let counts = sqlx::query!("SELECT status, count(*) AS count FROM backups GROUP BY status");
+        for found in counts.fetch_all(self.db.pool()).await? {
+            by_status.with_label_values(&[&found.status]).set(found.count);
+        }
+        let newest = figures.gauges(
+            "backup_last_success_timestamp_seconds",
+            "When the newest backup that there is of a cluster was complete",
+            &["cluster"],
+        )?;
+        let ends = sqlx::query!(
+            r#"SELECT cluster_id AS "cluster_id!", max(ended_at) AS "at!: i64" FROM backups WHERE ended_at IS NOT NULL GROUP BY cluster_id"#
+        );
+        for found in ends.fetch_all(self.db.pool()).await? {
+            newest.with_label_values(&[&found.cluster_id]).set(found.at / 1_000);
         }
         Ok(())
     }

@@ -3,12 +3,13 @@
 use std::{fmt, str::FromStr};
 
 use custody_kms::ExternalId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     access::{Caller, Privilege},
     audit::{Deed, append},
-    db::{Db, now},
+    backup,
+    db::{Change, Db, now},
     random,
     refusal::{self, Kind, Refused},
 };
@@ -84,6 +85,32 @@ impl FromStr for Plan {
     }
 }
 
+/// Whether encrypted backups may be restored without encryption (rule 34).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DecryptedRestore {
+    /// They may. Each time raises an alert.
+    Allow,
+    /// They may not.
+    Deny,
+}
+
+impl DecryptedRestore {
+    /// As it stands in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+        }
+    }
+
+    /// What can't be read allows nothing.
+    fn stored(text: &str) -> Result<Self, Refused> {
+        let known = [Self::Allow, Self::Deny].into_iter().find(|it| it.as_str() == text);
+        known.ok_or_else(|| Refused::internal(format!("a project's stored decryptedRestore is {text:?}")))
+    }
+}
+
 /// A project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -94,6 +121,8 @@ pub struct Project {
     pub project_name: String,
     /// Its plan.
     pub plan: Plan,
+    /// Whether its encrypted backups may be restored without encryption.
+    pub decrypted_restore: DecryptedRestore,
     /// How many clusters it has.
     pub instance_count: i64,
     /// When it was made, in milliseconds since 1970.
@@ -133,7 +162,7 @@ pub(crate) async fn create(db: &Db, caller: &Caller, name: &str, plan: Plan) -> 
 /// The projects that a caller may see.
 pub(crate) async fn list(db: &Db, caller: &Caller) -> Result<Vec<Project>, Refused> {
     let rows = sqlx::query!(
-        "SELECT id, name, plan, external_id, created_at,
+        "SELECT id, name, plan, external_id, decrypted_restore, created_at,
                 (SELECT count(*) FROM clusters WHERE project_id = projects.id) AS clusters
          FROM projects ORDER BY created_at, id"
     );
@@ -144,6 +173,7 @@ pub(crate) async fn list(db: &Db, caller: &Caller) -> Result<Vec<Project>, Refus
                 project_id: row.id,
                 project_name: row.name,
                 plan: row.plan.parse()?,
+                decrypted_restore: DecryptedRestore::stored(&row.decrypted_restore)?,
                 instance_count: row.clusters,
                 create_time_milli: row.created_at,
                 external_id: row.external_id.parse().map_err(Refused::internal)?,
@@ -161,7 +191,7 @@ pub(crate) async fn get(db: &Db, caller: &Caller, id: &str, privilege: Privilege
 /// A project, whoever asks.
 pub(crate) async fn known(db: &Db, id: &str) -> Result<Project, Refused> {
     let row = sqlx::query!(
-        "SELECT id, name, plan, external_id, created_at,
+        "SELECT id, name, plan, external_id, decrypted_restore, created_at,
                 (SELECT count(*) FROM clusters WHERE project_id = projects.id) AS clusters
          FROM projects WHERE id = ?",
         id
@@ -171,10 +201,36 @@ pub(crate) async fn known(db: &Db, id: &str) -> Result<Project, Refused> {
         project_id: row.id,
         project_name: row.name,
         plan: row.plan.parse()?,
+        decrypted_restore: DecryptedRestore::stored(&row.decrypted_restore)?,
         instance_count: row.clusters,
         create_time_milli: row.created_at,
         external_id: row.external_id.parse().map_err(Refused::internal)?,
     })
+}
+
+/// Decides whether encrypted backups of a project may be restored without encryption: who keeps its keys does.
+pub(crate) async fn set_decrypted_restore(
+    db: &Db,
+    caller: &Caller,
+    id: &str,
+    wanted: DecryptedRestore,
+) -> Result<(), Refused> {
+    caller.must(Privilege::ManageKeys, id)?;
+    caller.must_have_confirmed()?;
+    let text = wanted.as_str();
+    let mut change = db.change().await?;
+    let changed = sqlx::query!("UPDATE projects SET decrypted_restore = ? WHERE id = ?", text, id);
+    if changed.execute(&mut *change).await?.rows_affected() == 0 {
+        return Err(Refused::not_found("project", id));
+    }
+    append(&mut change, Deed::by(caller, id, "project.decryptedRestore", id).saying(text)).await?;
+    Ok(change.commit().await?)
+}
+
+/// Whether encrypted backups of a project may be restored without encryption, as a change that is under way sees it.
+pub(crate) async fn decrypted_restore(change: &mut Change, id: &str) -> Result<DecryptedRestore, Refused> {
+    let text = sqlx::query_scalar!("SELECT decrypted_restore FROM projects WHERE id = ?", id);
+    DecryptedRestore::stored(&text.fetch_one(&mut **change).await?)
 }
 
 /// Changes a project's plan. One that uses what the new plan doesn't offer keeps its plan.
@@ -214,9 +270,10 @@ pub(crate) async fn delete(db: &Db, caller: &Caller, id: &str) -> Result<(), Ref
     let clusters = clusters.fetch_all(&mut *change).await?;
     let keys =
         sqlx::query_scalar!("SELECT count(*) FROM keys WHERE project_id = ?", id).fetch_one(&mut *change).await?;
-    if !clusters.is_empty() || keys > 0 {
+    let backups = backup::of_project(&mut change, id).await?;
+    if !clusters.is_empty() || keys > 0 || backups > 0 {
         return Err(Refused::conflict(format!(
-            "the project still has {} clusters ({}) and {keys} keys: drop and delete them first",
+            "the project still has {} clusters ({}), {backups} backups and {keys} keys: drop and delete them first",
             clusters.len(),
             clusters.join(", ")
         )));

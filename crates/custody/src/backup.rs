@@ -153,9 +153,8 @@ impl Opening {
 
 impl SourceArgs {
     fn source(&self, settings: &Settings) -> Result<Source, Failure> {
-        let store = Storage::parse(&settings.backup_storage_url())?.backups(&self.from_cluster, false)?;
-        let none =
-            || format!("there are no backups of cluster {} in {}", self.from_cluster, settings.backup_storage_url());
+        let store = Storage::parse(&settings.backup_url())?.backups(&self.from_cluster, false)?;
+        let none = || format!("there are no backups of cluster {} in {}", self.from_cluster, settings.backup_url());
         Ok(Source {
             settings: settings.clone(),
             store: store.ok_or_else(none)?,
@@ -181,7 +180,7 @@ pub(crate) async fn make(args: BackupArgs) -> Result<(), Failure> {
     let settings = Settings::load(&args.flags)?;
     logging::start(&settings)?;
     let (opened, _keyring) = open(&settings, &args.keys, false).await?;
-    let to = Storage::parse(&settings.backup_storage_url())?.backups(&args.keys.cluster_id, true)?;
+    let to = Storage::parse(&settings.backup_url())?.backups(&args.keys.cluster_id, true)?;
     let order = custody_backup::Order {
         engine: &opened.engine,
         zones: &*opened.zones,
@@ -331,7 +330,7 @@ async fn shown<T>(progress: &Progress, work: impl Future<Output = Result<T, Back
 
 /// `custody verify --backup`: checks a backup in full, without restoring it.
 pub(crate) async fn verify(settings: &Settings, keys: KeyArgs, backup: BackupId) -> Result<(), Failure> {
-    let store = Storage::parse(&settings.backup_storage_url())?.backups(&keys.cluster_id, false)?;
+    let store = Storage::parse(&settings.backup_url())?.backups(&keys.cluster_id, false)?;
     let store = store.ok_or_else(|| format!("there are no backups of cluster {}", keys.cluster_id))?;
     let source = Source { settings: settings.clone(), store, keys, replica_of: None, backup, manifest: None };
     let opening = source.open(None).await?;

@@ -40,14 +40,14 @@ pub(crate) struct Flags {
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage: Option<String>,
-    /// Where backups are kept: file:///DIR or s3://BUCKET/PREFIX [default: where clusters are stored]
-    #[arg(long, value_name = "URL")]
-    #[serde(skip_serializing_if = "Option::is_none")]
-    backup_storage: Option<String>,
     /// The role by which clusters' nodes reach the bucket, under `custody serve`
     #[arg(long, value_name = "ARN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     storage_role: Option<String>,
+    /// Where backups of clusters are kept, under `custody serve` [default: where the clusters are]
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    backup_storage: Option<String>,
     /// The address to listen on [default: 127.0.0.1:19530; of the control plane 127.0.0.1:8080]
     #[arg(long, value_name = "ADDR:PORT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,9 +130,9 @@ pub(crate) struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) storage: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) backup_storage: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) storage_role: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) backup_storage: Option<String>,
     /// Each command that listens has a default of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) listen: Option<SocketAddr>,
@@ -198,8 +198,8 @@ impl Default for Settings {
         Self {
             data_dir: "custody-data".into(),
             storage: None,
-            backup_storage: None,
             storage_role: None,
+            backup_storage: None,
             listen: None,
             key_check_interval: Duration::from_mins(10),
             key_grace: Duration::from_hours(1),
@@ -302,7 +302,7 @@ impl Settings {
     }
 
     /// Where backups are kept.
-    pub(crate) fn backup_storage_url(&self) -> String {
+    pub(crate) fn backup_url(&self) -> String {
         self.backup_storage.clone().unwrap_or_else(|| self.storage_url())
     }
 
@@ -344,8 +344,9 @@ fn secret(name: &str, value: Option<&str>, file: Option<&Path>) -> Result<Option
 /// The settings that are switches.
 const SWITCHES: [&str; 3] = ["insecure", "allow_swap", "log_json"];
 /// The settings that are text, or parsed from it.
-const TEXTS: [&str; 19] = [
+const TEXTS: [&str; 20] = [
     "storage_role",
+    "backup_storage",
     "node_ports",
     "public_host",
     "data_dir",
@@ -428,6 +429,7 @@ mod tests {
         let printed = serde_json::to_value(Settings {
             storage: Some(String::new()),
             storage_role: Some(String::new()),
+            backup_storage: Some(String::new()),
             tls_cert: Some("a".into()),
             tls_key: Some("a".into()),
             kms_file: Some("a".into()),

@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod backup_storage;
 mod bucket_sessions;
 mod config;
 mod demo;

@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Failure,
+    backup_storage::Backups,
     config::{Flags, Settings},
     harden,
     node::{stop_signal, tls},
@@ -79,6 +80,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let mut tasks = JoinSet::new();
     tasks.spawn(Arc::clone(&control).talk_to_nodes(link));
     tasks.spawn(Arc::clone(&control).run_jobs());
+    tasks.spawn(Arc::clone(&control).clean_up_backups());
+    tasks.spawn(Arc::clone(&control).follow_backup_policies());
     tasks.spawn(Arc::clone(&control).check_keys());
     tasks.spawn(Arc::clone(&control).deliver_alerts());
     tasks.spawn(Arc::clone(&control).look_for_all_strangers());
@@ -128,8 +131,9 @@ async fn control(
         principal,
     };
     let storage = Arc::new(DestroyOnly(settings.storage_url()));
-    let parts = NodeParts { storage, sessions: Some(sessions), local_keys };
-    let nodes = node_settings(settings, address, storage_role(settings).await?)?;
+    let backups = Arc::new(Backups(settings.backup_url()));
+    let parts = NodeParts { storage, backups, sessions: Some(sessions), local_keys };
+    let nodes = node_settings(settings, address, storage_roles(settings).await?)?;
     Ok(Control::new(db, Arc::new(providers), ledger, options, nodes, parts))
 }
 
@@ -137,7 +141,7 @@ async fn control(
 fn node_settings(
     settings: &Settings,
     address: SocketAddr,
-    storage_role: Option<StorageRole>,
+    (storage_role, backup_role): (Option<StorageRole>, Option<StorageRole>),
 ) -> Result<NodeSettings, Failure> {
     // A node runs in a directory of its own.
     let absolute = |path: &Path| std::path::absolute(path);
@@ -159,6 +163,8 @@ fn node_settings(
         data_dir: absolute(&settings.data_dir)?,
         storage: absolute_storage(&settings.storage_url())?,
         storage_role,
+        backup_storage: absolute_storage(&settings.backup_url())?,
+        backup_role,
         host: address.ip(),
         public_host,
         console_origins,
@@ -174,28 +180,31 @@ fn node_settings(
     })
 }
 
-/// The role that nodes reach the bucket by. They get no credentials of ours, but sessions of that role, each on its own
-/// cluster's part of the bucket.
-async fn storage_role(settings: &Settings) -> Result<Option<StorageRole>, Failure> {
-    let url = settings.storage_url();
-    let Some((bucket, prefix)) = storage::bucket(&url) else {
-        return match &settings.storage_role {
-            None => Ok(None),
-            Some(_) => Err(format!("storage_role is for a bucket, and storage is {url}: leave one of them out").into()),
-        };
-    };
+/// The role that nodes reach the bucket by that clusters are stored in, and the same for the bucket of backups. They get no
+/// credentials of ours, but sessions of that role, each on its own cluster's part of the bucket.
+async fn storage_roles(settings: &Settings) -> Result<(Option<StorageRole>, Option<StorageRole>), Failure> {
+    let (storage, backups) = (settings.storage_url(), settings.backup_url());
+    if settings.storage_role.is_some() && [&storage, &backups].iter().all(|url| storage::bucket(url).is_none()) {
+        return Err(format!("storage_role is for a bucket, and storage is {storage}: leave one of them out").into());
+    }
+    let of_clusters = storage_role(settings, "storage", &storage, "clusters").await?;
+    Ok((of_clusters, storage_role(settings, "backup_storage", &backups, storage::BACKUPS).await?))
+}
+
+async fn storage_role(settings: &Settings, what: &str, url: &str, of: &str) -> Result<Option<StorageRole>, Failure> {
+    let Some((bucket, prefix)) = storage::bucket(url) else { return Ok(None) };
     let role = settings.storage_role.as_deref().ok_or_else(|| {
         format!(
-            "storage {url}: --storage-role has to name a role of yours that may read, write, delete and list there: each node gets \
+            "{what} {url}: --storage-role has to name a role of yours that may read, write, delete and list there: each node gets \
              sessions of it that reach its own cluster's part of the bucket only"
         )
     })?;
     let region = configured_region().await.ok_or_else(|| {
-        format!("storage {url}: no AWS region is set (AWS_REGION or a profile): say where the bucket is")
+        format!("{what} {url}: no AWS region is set (AWS_REGION or a profile): say where the bucket is")
     })?;
     // Whatever a cluster will be called, its part of the bucket can be named in a policy.
-    BucketPart::new(bucket, format!("{prefix}/clusters/in01").trim_start_matches('/'))
-        .map_err(|error| format!("storage {url}: {error}"))?;
+    BucketPart::new(bucket, format!("{prefix}/{of}/in01").trim_start_matches('/'))
+        .map_err(|error| format!("{what} {url}: {error}"))?;
     let role = role.trim().parse().map_err(|error| format!("storage_role: {error}"))?;
     Ok(Some(StorageRole { role, bucket: bucket.to_owned(), prefix: prefix.to_owned(), region }))
 }

@@ -17,6 +17,11 @@ use crate::{
     local_store::{LocalStore, lock_file},
 };
 
+/// Below which clusters are stored.
+const CLUSTERS: &str = "clusters";
+/// Below which clusters' backups are kept.
+pub(crate) const BACKUPS: &str = "backups";
+
 /// Where the credentials for a bucket come from, if not from this process's own settings.
 pub(crate) type Sessions = Arc<dyn CredentialProvider<Credential = AwsCredential>>;
 
@@ -63,18 +68,18 @@ impl Storage {
 
     /// The store of one cluster. With `create` a local directory is made; without, a missing one gives `None`.
     pub(crate) fn cluster(self, cluster: &ClusterId, create: bool) -> Result<Option<Arc<dyn ObjectStore>>, Failure> {
-        self.part("clusters", cluster, create)
+        self.below(CLUSTERS, cluster, create)
     }
 
-    /// The store of one cluster's backups, in the same way.
+    /// The same of one cluster's backups.
     pub(crate) fn backups(self, cluster: &ClusterId, create: bool) -> Result<Option<Arc<dyn ObjectStore>>, Failure> {
-        self.part("backups", cluster, create)
+        self.below(BACKUPS, cluster, create)
     }
 
-    fn part(self, kind: &str, cluster: &ClusterId, create: bool) -> Result<Option<Arc<dyn ObjectStore>>, Failure> {
+    fn below(self, of: &str, cluster: &ClusterId, create: bool) -> Result<Option<Arc<dyn ObjectStore>>, Failure> {
         match self {
             Self::Local(root) => {
-                let directory = root.join(kind).join(cluster.as_str());
+                let directory = root.join(of).join(cluster.as_str());
                 if create {
                     std::fs::create_dir_all(&directory)
                         .map_err(|error| format!("storage {}: {error}", directory.display()))?;
@@ -84,7 +89,7 @@ impl Storage {
                 Ok(Some(Arc::new(LocalStore::new(&directory)?)))
             }
             Self::S3 { store, prefix } => {
-                let prefix = prefix.join(kind).join(cluster.as_str());
+                let prefix = prefix.join(of).join(cluster.as_str());
                 Ok(Some(Arc::new(PrefixStore::new(store, prefix))))
             }
         }
@@ -116,7 +121,7 @@ pub(crate) async fn keep(url: &str, name: &str, text: String) -> Result<(), Fail
 pub(crate) async fn destroy(url: &str, cluster: &ClusterId) -> Result<Destroyed, Failure> {
     let storage = Storage::parse(url)?;
     let (directory, remains) = match &storage {
-        Storage::Local(root) => (Some(root.join("clusters").join(cluster.as_str())), LOCAL_REMAINS),
+        Storage::Local(root) => (Some(root.join(CLUSTERS).join(cluster.as_str())), LOCAL_REMAINS),
         Storage::S3 { .. } => (None, S3_REMAINS),
     };
     let mut destroyed =
@@ -147,7 +152,7 @@ async fn keyrings_first<Deleted: Future<Output = Result<u64, Failure>>>(
 }
 
 /// Takes what is gone already for removed.
-fn gone(path: &std::path::Path, removed: std::io::Result<()>) -> Result<(), Failure> {
+pub(crate) fn gone(path: &std::path::Path, removed: std::io::Result<()>) -> Result<(), Failure> {
     match removed {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(format!("{}: {error}", path.display()).into())
@@ -174,7 +179,8 @@ fn is_keyring(object: &ObjectMeta) -> bool {
     object.location.parts().any(|part| part.as_ref() == "keyring")
 }
 
-async fn delete(store: Arc<dyn ObjectStore>, objects: Vec<ObjectMeta>) -> Result<u64, Failure> {
+/// Deletes objects; returns how many.
+pub(crate) async fn delete(store: Arc<dyn ObjectStore>, objects: Vec<ObjectMeta>) -> Result<u64, Failure> {
     let paths = futures::stream::iter(objects.into_iter().map(|object| Ok(object.location))).boxed();
     let mut deleted = store.delete_stream(paths);
     let mut count = 0;

@@ -219,7 +219,7 @@ async fn delete(
     form: Meant<Sure>,
 ) -> Answer<Done> {
     let sure = control.confirm(&form.visitor, Zeroizing::new(form.given.password)).await?;
-    control.delete_key(&sure, &project, &id).await?;
+    control.delete_key(&sure, &project, &id, &[]).await?;
     Ok(keys_of(&project))
 }
 

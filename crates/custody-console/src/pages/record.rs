@@ -75,6 +75,10 @@ async fn jobs(
         what: match job.kind {
             custody_control::job::JobKind::CreateCluster => "Create cluster",
             custody_control::job::JobKind::DropCluster => "Drop cluster",
+            custody_control::job::JobKind::CreateBackup => "Create backup",
+            custody_control::job::JobKind::RestoreCluster => "Restore cluster",
+            custody_control::job::JobKind::RestoreCollection => "Restore collections",
+            custody_control::job::JobKind::DeleteBackup => "Delete backup",
         },
         receipt: job.receipt.as_ref().map(|receipt| format!("{receipt:#}")),
         job,

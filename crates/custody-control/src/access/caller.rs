@@ -68,8 +68,8 @@ impl Caller {
         }
         Err(Refused::new(
             Kind::Forbidden,
-            "a session alone does not drop a cluster, delete a key, change its grace or give anybody access: do it in the console, \
-             which asks for your password again, or with an API key",
+            "a session alone does not drop a cluster, delete a backup or a key, change a key's grace, restore or allow to restore without \
+             encryption, or give anybody access: do it in the console, which asks for your password again, or with an API key",
         ))
     }
 
@@ -100,6 +100,11 @@ pub(crate) mod tests {
 
     pub(crate) fn with(role: Role, project: &str) -> Caller {
         Caller::new("apikey-other".into(), vec![Grant { project_id: Some(project.into()), role }])
+    }
+
+    /// The same by a browser's session alone.
+    pub(crate) fn in_session(role: Role, project: &str) -> Caller {
+        Caller::of_session("user-other".into(), vec![Grant { project_id: Some(project.into()), role }])
     }
 
     #[test]

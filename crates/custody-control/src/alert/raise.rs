@@ -27,14 +27,20 @@ pub enum AlertKind {
     KeyGrace,
     /// A key's role lets in who does not show the project's external id.
     ExternalIdNotRequired,
+    /// A backup could not be made.
+    BackupFailed,
+    /// An encrypted backup is restored without encryption.
+    DecryptedRestore,
 }
 
-const KINDS: [AlertKind; 5] = [
+const KINDS: [AlertKind; 7] = [
     AlertKind::KeyStatus,
     AlertKind::KeyDeletion,
     AlertKind::ClusterStatus,
     AlertKind::KeyGrace,
     AlertKind::ExternalIdNotRequired,
+    AlertKind::BackupFailed,
+    AlertKind::DecryptedRestore,
 ];
 
 impl AlertKind {
@@ -51,6 +57,8 @@ impl AlertKind {
             Self::ClusterStatus => "clusterStatus",
             Self::KeyGrace => "keyGrace",
             Self::ExternalIdNotRequired => "externalIdNotRequired",
+            Self::BackupFailed => "backupFailed",
+            Self::DecryptedRestore => "decryptedRestore",
         }
     }
 }

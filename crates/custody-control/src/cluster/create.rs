@@ -13,6 +13,7 @@ use crate::{
     Control,
     access::{Caller, Privilege},
     audit::{Deed, append},
+    backup::{Ended, Given, Restoring},
     cmek::KeyStatus,
     db::{Change, now},
     job::{self, Due, JobKind, JobStatus},
@@ -75,6 +76,16 @@ fn shown_once<S: serde::Serializer>(text: &Zeroizing<String>, serializer: S) -> 
 impl Control {
     /// Asks for a cluster. It serves once its status is RUNNING.
     pub async fn create_cluster(&self, caller: &Caller, new: &NewCluster) -> Result<Created, Refused> {
+        self.make_cluster(caller, new, None).await
+    }
+
+    /// The same, from a backup if there is one.
+    pub(crate) async fn make_cluster(
+        &self,
+        caller: &Caller,
+        new: &NewCluster,
+        from: Option<&Restoring>,
+    ) -> Result<Created, Refused> {
         let project = &new.project_id;
         let plan = project::get(&self.db, caller, project, Privilege::ManageClusters).await?.plan;
         must_have_dedicated(plan)?;
@@ -123,9 +134,12 @@ impl Control {
         )
         .execute(&mut *change)
         .await?;
-        let job = job::ask(&mut change, JobKind::CreateCluster, project, &id, now).await?;
+        let job = ask_job(&mut change, project, &id, from).await?;
         let encrypted = if key.is_some() { "encrypted" } else { "unencrypted" };
         append(&mut change, Deed::by(caller, project, "cluster.create", &id).saying(encrypted)).await?;
+        if let Some(from) = from {
+            from.note(&mut change, caller, &id).await?;
+        }
         change.commit().await?;
         Ok(Created {
             prompt: format!(
@@ -196,18 +210,32 @@ impl Control {
     pub(crate) async fn create(&self, job: &Due) -> Result<(), Refused> {
         let Some(row) = row::find(&self.db, &job.cluster).await? else {
             // Undone by an earlier try, whose last word was lost.
-            return self.end_create(job, JobStatus::Failed, Some("it was undone")).await;
+            return self.end_job(job, JobStatus::Failed, Some("it was undone")).await;
         };
         if row.phase != Phase::Creating {
-            return self.end_create(job, JobStatus::Successful, None).await;
+            return self.end_job(job, JobStatus::Successful, None).await;
         }
-        // Whatever an earlier try left: nobody has used it yet.
-        self.clear(&job.cluster).await?;
-        job::tell(&self.db, &job.id, 20, "its node is starting").await?;
+        let restores = job.kind == JobKind::RestoreCluster;
+        if restores && job::is_unwanted(&self.db, &job.id).await? {
+            return self.undo_create(job, JobStatus::Canceled, None).await;
+        }
+        // A node that is at it goes on with it. Else, whatever an earlier try left: nobody has used it yet.
+        if !restores || !self.nodes.has_process(&job.cluster) {
+            self.nodes.forget_work(&job.id);
+            self.clear(&job.cluster).await?;
+        }
+        job::tell(&self.db, &job.id, if restores { 0 } else { 20 }, "its node is starting").await?;
         self.nodes.begin(&job.cluster);
+        if restores {
+            match self.follow_work(job, Given::Configured).await? {
+                Ended::Done(_) => {}
+                Ended::Failed(why) => return self.undo_create(job, JobStatus::Failed, Some(&why)).await,
+                Ended::Canceled => return self.undo_create(job, JobStatus::Canceled, None).await,
+            }
+        }
         match self.until_it_serves(&job.cluster).await {
             Ok(()) => self.created(job).await,
-            Err(why) => self.undo_create(job, &why).await,
+            Err(why) => self.undo_create(job, JobStatus::Failed, Some(&why)).await,
         }
     }
 
@@ -242,27 +270,24 @@ impl Control {
         append(&mut change, Deed::ours(&job.project, "cluster.created", &job.cluster, status)).await?;
         job::end(&mut change, &job.id, JobStatus::Successful, None, None).await?;
         change.commit().await?;
+        self.forget_work(job);
         self.nodes.follow(&job.cluster);
         Ok(())
     }
 
     /// Leaves nothing of a cluster that could not be made.
-    async fn undo_create(&self, job: &Due, why: &str) -> Result<(), Refused> {
-        tracing::warn!(cluster = job.cluster, why, "a cluster could not be made, and is undone");
+    async fn undo_create(&self, job: &Due, status: JobStatus, why: Option<&str>) -> Result<(), Refused> {
+        tracing::warn!(cluster = job.cluster, %status, why, "a cluster could not be made, and is undone");
         self.clear(&job.cluster).await?;
         let mut change = self.db.change().await?;
         sqlx::query!("DELETE FROM clusters WHERE id = ?", job.cluster).execute(&mut *change).await?;
-        append(&mut change, Deed::ours(&job.project, "cluster.undone", &job.cluster, "it could not be made")).await?;
-        job::end(&mut change, &job.id, JobStatus::Failed, Some(why), None).await?;
+        let said = if why.is_some() { "it could not be made" } else { "it was given up" };
+        append(&mut change, Deed::ours(&job.project, "cluster.undone", &job.cluster, said)).await?;
+        job::end(&mut change, &job.id, status, why, None).await?;
         change.commit().await?;
+        self.forget_work(job);
         self.nodes.forget(&job.cluster);
         Ok(())
-    }
-
-    async fn end_create(&self, job: &Due, status: JobStatus, why: Option<&str>) -> Result<(), Refused> {
-        let mut change = self.db.change().await?;
-        job::end(&mut change, &job.id, status, why, None).await?;
-        Ok(change.commit().await?)
     }
 
     /// Ends a cluster's process and removes all that it has written.
@@ -272,6 +297,21 @@ impl Control {
         destroyed.map_err(|error| Refused::new(Kind::Unavailable, format!("its files can't be removed: {error}")))?;
         self.nodes.remove_directory(cluster)
     }
+}
+
+/// Writes the job down that makes a cluster.
+async fn ask_job(
+    change: &mut Change,
+    project: &str,
+    cluster: &str,
+    from: Option<&Restoring>,
+) -> Result<String, Refused> {
+    let Some(from) = from else {
+        return job::ask(change, job::New::of(JobKind::CreateCluster, project, cluster)).await;
+    };
+    let terms = from.terms()?;
+    let new = job::New::of(JobKind::RestoreCluster, project, cluster);
+    job::ask(change, job::New { backup: Some(from.backup()), terms: Some(&terms), ..new }).await
 }
 
 fn must_have_dedicated(plan: Plan) -> Result<(), Refused> {

@@ -59,7 +59,8 @@ impl Control {
             change.rollback().await?;
             return Err(why_not(&row::get(&self.db, id).await?));
         }
-        let job = job::ask(&mut change, JobKind::DropCluster, &row.project_id, id, at).await?;
+        let new = job::New { due: at, ..job::New::of(JobKind::DropCluster, &row.project_id, id) };
+        let job = job::ask(&mut change, new).await?;
         let when = format!("to be destroyed at {}", rfc3339(at));
         append(&mut change, Deed::by(caller, &row.project_id, "cluster.drop", id).saying(&when)).await?;
         change.commit().await?;
@@ -103,6 +104,8 @@ impl Control {
             .map_err(|error| Refused::new(Kind::Unavailable, format!("its files can't be destroyed: {error}")))?;
         self.nodes.remove_directory(&job.cluster)?;
         let key = row.and_then(|row| row.key_arn);
+        let mut remains = destroyed.remains;
+        remains.extend(self.backups_that_remain(&job.cluster).await?);
         let receipt = json!({
             "clusterId": job.cluster,
             "keyIdentifier": key,
@@ -110,7 +113,7 @@ impl Control {
             "keyrings": destroyed.keyrings,
             "objects": destroyed.objects,
             "bytes": destroyed.bytes,
-            "couldStillOpenTheData": destroyed.remains,
+            "couldStillOpenTheData": remains,
         });
         let said = format!(
             "{} keyring objects destroyed first, then {} others, {} bytes in all",

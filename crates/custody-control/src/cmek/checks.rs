@@ -203,9 +203,11 @@ fn clusters(key: &Key) -> Option<String> {
 
 /// What goes with the key when its deletion is carried out.
 fn lost(key: &Key) -> String {
-    let what = match clusters(key) {
-        None => "no cluster lives under it".to_owned(),
-        Some(clusters) => format!("with it the data of {clusters} can never be opened again"),
+    let backups = (!key.backups.is_empty()).then(|| format!("backups {}", key.backups.join(", ")));
+    let lost: Vec<String> = clusters(key).into_iter().chain(backups).collect();
+    let what = match lost.is_empty() {
+        true => "no cluster lives under it".to_owned(),
+        false => format!("with it the data of {} can never be opened again", lost.join(" and of ")),
     };
     format!(
         "key {} is scheduled for deletion: {what}. Its owner can cancel that until then (aws kms cancel-key-deletion)",

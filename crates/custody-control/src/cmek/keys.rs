@@ -1,6 +1,6 @@
 //! The keys of a project: added once proven, listed, changed, deleted when nothing lives under them any more.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use custody_kms::{
     AliasArn, AliasRef, ContextId, KeyArn, LOCAL_REGION, LocalKeys, Partition, Provider, RoleArn, RootKeyRef,
@@ -16,6 +16,7 @@ use crate::{
     Control,
     access::{Caller, Privilege},
     audit::{Deed, append},
+    backup,
     db::{Change, Db, millis, now},
     project::{self, Plan, Project},
     random,
@@ -294,9 +295,10 @@ impl Control {
         self.key(caller, project, id).await
     }
 
-    /// Deletes a key that nothing lives under. The key in KMS is its owner's and stays.
-    pub async fn delete_key(&self, caller: &Caller, project: &str, id: &str) -> Result<(), Refused> {
-        self.key_for(caller, project, id, Privilege::ManageKeys).await?;
+    /// Deletes a key that nothing lives under. The key in KMS is its owner's and stays. One that backups need is deleted only
+    /// where `force` names these backups, all of them and no others: nothing watches over what opens them from then on.
+    pub async fn delete_key(&self, caller: &Caller, project: &str, id: &str, force: &[String]) -> Result<(), Refused> {
+        let key = self.key_for(caller, project, id, Privilege::ManageKeys).await?;
         caller.must_have_confirmed()?;
         let mut change = self.db.change().await?;
         let users = users(&mut change, id).await?;
@@ -308,8 +310,12 @@ impl Control {
                 names.join(", ")
             )));
         }
+        let backups = backup::ids_under(&mut change, project, &key.key_arn).await?;
+        must_name(&backups, force)?;
         sqlx::query!("DELETE FROM keys WHERE id = ?", id).execute(&mut *change).await?;
-        append(&mut change, Deed::by(caller, project, "key.delete", id)).await?;
+        let said = backups.join(", ");
+        let said = if said.is_empty() { said } else { format!("although {said} need it") };
+        append(&mut change, Deed::by(caller, project, "key.delete", id).saying(&said)).await?;
         change.commit().await?;
         self.push_policies(project).await;
         Ok(())
@@ -576,6 +582,23 @@ async fn count(connection: &mut sqlx::SqliteConnection, project: &str) -> Result
     Ok(count.fetch_one(connection).await?)
 }
 
+/// Refuses where what is to be given up is not what there is.
+fn must_name(backups: &[String], force: &[String]) -> Result<(), Refused> {
+    let named: BTreeSet<&String> = force.iter().collect();
+    if named == backups.iter().collect() {
+        return Ok(());
+    }
+    let (all, query) = (backups.join(", "), backups.join(","));
+    Err(Refused::conflict(match (backups.is_empty(), force.is_empty()) {
+        (true, _) => "no backup needs the key: leave force out".to_owned(),
+        (_, true) => format!(
+            "backups need the key, and nobody can restore them without it: {all}. Delete them first; or, to delete the key all the \
+             same, say ?force={query}"
+        ),
+        (_, false) => format!("force does not name exactly the backups that need the key, which are {all}"),
+    }))
+}
+
 /// Every check that failed, with what it says.
 fn failures(found: &Validation) -> String {
     let failed = found.checks.iter().filter(|check| !check.ok && !check.skipped);
@@ -594,6 +617,7 @@ pub(crate) async fn get(db: &Db, id: &str) -> Result<Option<Key>, Refused> {
     let Some(row) = row.fetch_optional(db.pool()).await? else { return Ok(None) };
     let mut connection = db.pool().acquire().await?;
     Ok(Some(Key {
+        backups: backup::ids_under(&mut connection, &row.project_id, &row.arn).await?,
         clusters: users_on(&mut connection, &row.id).await?,
         key_id: row.id,
         name: row.name,
@@ -611,7 +635,6 @@ pub(crate) async fn get(db: &Db, id: &str) -> Result<Option<Key>, Refused> {
         grace_seconds: row.grace_seconds,
         recovery: Recovery::stored(&row.recovery)?,
         allow: Allow { clusters: list(&row.allow_clusters)?, databases: list(&row.allow_databases)? },
-        backups: Vec::new(),
         project_id: row.project_id,
     }))
 }
@@ -642,6 +665,21 @@ fn list(text: &str) -> Result<Vec<String>, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_backups_need_goes_only_if_they_are_all_named() {
+        let ids = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (none, both) = (ids(&[]), ids(&["backup-a", "backup-b"]));
+        assert!(must_name(&none, &none).is_ok());
+        assert!(must_name(&both, &ids(&["backup-b", "backup-a"])).is_ok());
+        for force in [none.clone(), ids(&["backup-a"]), ids(&["backup-a", "backup-b", "backup-c"]), ids(&["*"])] {
+            let refused = must_name(&both, &force).unwrap_err();
+            assert_eq!(refused.kind, Kind::Conflict);
+            assert!(refused.message.contains("backup-a, backup-b"), "{refused}");
+        }
+        assert!(must_name(&both, &none).unwrap_err().message.contains("?force=backup-a,backup-b"));
+        assert!(must_name(&none, &both).is_err(), "one who thinks there is something to give up is told");
+    }
 
     #[test]
     fn a_stored_recovery_that_is_unknown_is_an_error_and_not_automatic() {

@@ -1,7 +1,9 @@
 //! Long actions: each is written down before it begins, goes on after a restart, and tells how it ended.
 
+mod cancel;
 mod run;
 
+pub(crate) use cancel::is_unwanted;
 pub(crate) use run::Due;
 
 use std::{fmt, str::FromStr};
@@ -25,6 +27,14 @@ pub enum JobKind {
     CreateCluster,
     /// Destroys a cluster, once its time has come.
     DropCluster,
+    /// Makes a backup.
+    CreateBackup,
+    /// Makes a cluster from a backup.
+    RestoreCluster,
+    /// Brings collections of a backup into a cluster.
+    RestoreCollection,
+    /// Deletes a backup, and what only it needed.
+    DeleteBackup,
 }
 
 /// How far a job is.
@@ -65,6 +75,9 @@ pub struct Job {
     pub project_id: String,
     /// The cluster.
     pub cluster_id: String,
+    /// The backup that it makes, restores or deletes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backup_id: Option<String>,
     /// When it was asked for.
     pub create_time: String,
     /// When it begins; it can be taken back until then.
@@ -83,6 +96,7 @@ struct Row {
     id: String,
     project_id: String,
     cluster_id: String,
+    backup_id: Option<String>,
     kind: String,
     status: String,
     progress: i64,
@@ -104,6 +118,7 @@ impl Row {
             message: self.message,
             project_id: self.project_id,
             cluster_id: self.cluster_id,
+            backup_id: self.backup_id,
             create_time: rfc3339(self.created_at),
             due_time: rfc3339(self.due_at),
             end_time: self.ended_at.map(rfc3339),
@@ -112,13 +127,39 @@ impl Row {
     }
 }
 
+/// A job that is to be written down.
+pub(crate) struct New<'a> {
+    pub(crate) kind: JobKind,
+    pub(crate) project: &'a str,
+    pub(crate) cluster: &'a str,
+    /// It does not begin before.
+    pub(crate) due: i64,
+    /// The backup that it is about.
+    pub(crate) backup: Option<&'a str>,
+    /// JSON: how it is done. Never a name.
+    pub(crate) terms: Option<&'a str>,
+}
+
+impl<'a> New<'a> {
+    /// One that begins at once.
+    pub(crate) fn of(kind: JobKind, project: &'a str, cluster: &'a str) -> Self {
+        Self { kind, project, cluster, due: now(), backup: None, terms: None }
+    }
+}
+
 impl Control {
     /// A job.
     pub async fn job(&self, caller: &Caller, id: &str) -> Result<Job, Refused> {
-        let row = sqlx::query_as!(Row, "SELECT * FROM jobs WHERE id = ?", id).fetch_optional(self.db.pool()).await?;
+        let row = sqlx::query_as!(
+            Row,
+            "SELECT id, project_id, cluster_id, backup_id, kind, status, progress, message, receipt, created_at, due_at, ended_at
+             FROM jobs WHERE id = ?",
+            id
+        );
         // Of another project's job not even that it exists is told.
+        let row = row.fetch_optional(self.db.pool()).await?;
         let visible = row.filter(|row| caller.may(Privilege::SeeProject, Some(&row.project_id)));
-        visible.ok_or_else(|| Refused::not_found("job", id))?.job()
+        self.told(visible.ok_or_else(|| Refused::not_found("job", id))?)
     }
 
     /// The newest jobs of a project, newest first.
@@ -126,36 +167,52 @@ impl Control {
         project::get(&self.db, caller, project, Privilege::SeeProject).await?;
         let rows = sqlx::query_as!(
             Row,
-            "SELECT * FROM jobs WHERE project_id = ? ORDER BY created_at DESC, rowid DESC LIMIT ?",
+            "SELECT id, project_id, cluster_id, backup_id, kind, status, progress, message, receipt, created_at, due_at, ended_at
+             FROM jobs WHERE project_id = ? ORDER BY created_at DESC, rowid DESC LIMIT ?",
             project,
             limit
         );
-        rows.fetch_all(self.db.pool()).await?.into_iter().map(Row::job).collect()
+        rows.fetch_all(self.db.pool()).await?.into_iter().map(|row| self.told(row)).collect()
+    }
+
+    /// A job with what is known of it in memory alone.
+    fn told(&self, row: Row) -> Result<Job, Refused> {
+        let job = row.job()?;
+        Ok(Job { message: self.names.reason(&job.job_id).or(job.message), ..job })
     }
 }
 
 /// Writes a job down, in the change that asks for it; returns its id.
-pub(crate) async fn ask(
-    change: &mut Change,
-    kind: JobKind,
-    project: &str,
-    cluster: &str,
-    due: i64,
-) -> Result<String, Refused> {
-    let (id, kind, status, now) = (random::id("job")?, kind.as_str(), JobStatus::Pending.as_str(), now());
+pub(crate) async fn ask(change: &mut Change, new: New<'_>) -> Result<String, Refused> {
+    let (id, kind, status, now) = (random::id("job")?, new.kind.as_str(), JobStatus::Pending.as_str(), now());
     sqlx::query!(
-        "INSERT INTO jobs (id, project_id, cluster_id, kind, status, created_at, due_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO jobs (id, project_id, cluster_id, backup_id, kind, terms, status, created_at, due_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         id,
-        project,
-        cluster,
+        new.project,
+        new.cluster,
+        new.backup,
         kind,
+        new.terms,
         status,
         now,
-        due
+        new.due
     )
     .execute(&mut **change)
     .await?;
     Ok(id)
+}
+
+/// Whether a cluster's job is under way.
+pub(crate) async fn is_running(db: &Db, id: &str, cluster: &str) -> Result<bool, Refused> {
+    let running = JobStatus::Running.as_str();
+    let count = sqlx::query_scalar!(
+        "SELECT count(*) FROM jobs WHERE id = ? AND cluster_id = ? AND status = ?",
+        id,
+        cluster,
+        running
+    );
+    Ok(count.fetch_one(db.pool()).await? > 0)
 }
 
 /// Takes back a cluster's job that has not begun. Returns its id; there is none if it has.
@@ -211,6 +268,10 @@ impl JobKind {
         match self {
             Self::CreateCluster => "CREATE_CLUSTER",
             Self::DropCluster => "DROP_CLUSTER",
+            Self::CreateBackup => "CREATE_BACKUP",
+            Self::RestoreCluster => "RESTORE_CLUSTER",
+            Self::RestoreCollection => "RESTORE_COLLECTION",
+            Self::DeleteBackup => "DELETE_BACKUP",
         }
     }
 }
@@ -219,7 +280,15 @@ impl FromStr for JobKind {
     type Err = Refused;
 
     fn from_str(text: &str) -> Result<Self, Refused> {
-        let known = [Self::CreateCluster, Self::DropCluster].into_iter().find(|kind| kind.as_str() == text);
+        let all = [
+            Self::CreateCluster,
+            Self::DropCluster,
+            Self::CreateBackup,
+            Self::RestoreCluster,
+            Self::RestoreCollection,
+            Self::DeleteBackup,
+        ];
+        let known = all.into_iter().find(|kind| kind.as_str() == text);
         known.ok_or_else(|| Refused::internal(format!("a stored job is of the kind {text:?}")))
     }
 }

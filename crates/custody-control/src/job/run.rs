@@ -5,7 +5,11 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
 use super::{JobKind, JobStatus};
-use crate::{Control, db::now, refusal::Refused};
+use crate::{
+    Control,
+    db::{Db, now},
+    refusal::Refused,
+};
 
 /// Between two looks for jobs that are due.
 const TICK: Duration = Duration::from_millis(250);
@@ -18,7 +22,17 @@ pub(crate) struct Due {
     pub(crate) id: String,
     pub(crate) project: String,
     pub(crate) cluster: String,
-    kind: JobKind,
+    pub(crate) kind: JobKind,
+    backup: Option<String>,
+    /// JSON: how it is done.
+    pub(crate) terms: Option<String>,
+}
+
+impl Due {
+    /// The backup that it is about.
+    pub(crate) fn backup(&self) -> Result<&str, Refused> {
+        self.backup.as_deref().ok_or_else(|| Refused::internal(format!("job {} is about no backup", self.id)))
+    }
 }
 
 impl Control {
@@ -50,25 +64,33 @@ impl Control {
 
     /// The jobs that are to run now. From here on they can't be taken back.
     async fn begin_due(&self) -> Result<Vec<Due>, Refused> {
-        let (now, pending, running) = (now(), JobStatus::Pending.as_str(), JobStatus::Running.as_str());
-        let ripe = sqlx::query_scalar!("SELECT count(*) FROM jobs WHERE status = ? AND due_at <= ?", pending, now);
-        if ripe.fetch_one(self.db.pool()).await? > 0 {
-            sqlx::query!("UPDATE jobs SET status = ? WHERE status = ? AND due_at <= ?", running, pending, now)
-                .execute(self.db.pool())
-                .await?;
-        }
-        let rows = sqlx::query!("SELECT id, project_id, cluster_id, kind FROM jobs WHERE status = ?", running);
+        let running = JobStatus::Running.as_str();
+        begin(&self.db, now()).await?;
+        let rows = sqlx::query!(
+            "SELECT id, project_id, cluster_id, backup_id, kind, terms FROM jobs WHERE status = ?",
+            running
+        );
         let rows = rows.fetch_all(self.db.pool()).await?.into_iter();
         rows.map(|row| {
-            Ok(Due { id: row.id, project: row.project_id, cluster: row.cluster_id, kind: row.kind.parse()? })
+            Ok(Due {
+                id: row.id,
+                project: row.project_id,
+                cluster: row.cluster_id,
+                kind: row.kind.parse()?,
+                backup: row.backup_id,
+                terms: row.terms,
+            })
         })
         .collect()
     }
 
     async fn carry_out(self: Arc<Self>, job: Due) {
         let done = match job.kind {
-            JobKind::CreateCluster => self.create(&job).await,
+            JobKind::CreateCluster | JobKind::RestoreCluster => self.create(&job).await,
             JobKind::DropCluster => self.destroy(&job).await,
+            JobKind::CreateBackup => self.back_up(&job).await,
+            JobKind::RestoreCollection => self.restore_into(&job).await,
+            JobKind::DeleteBackup => self.delete_backed_up(&job).await,
         };
         if let Err(error) = done {
             // It stays RUNNING and is taken up again: nobody else would finish what it began.
@@ -78,5 +100,85 @@ impl Control {
             }
             tokio::time::sleep(AGAIN).await;
         }
+    }
+}
+
+/// Begins what is due. Of what concerns a cluster's backups, and of what its node does, one thing is done at a time, in the
+/// order in which it was asked for.
+async fn begin(db: &Db, now: i64) -> Result<(), Refused> {
+    let (pending, running) = (JobStatus::Pending.as_str(), JobStatus::Running.as_str());
+    let ripe = sqlx::query_scalar!("SELECT count(*) FROM jobs WHERE status = ? AND due_at <= ?", pending, now);
+    if ripe.fetch_one(db.pool()).await? == 0 {
+        return Ok(());
+    }
+    let turns = [JobKind::CreateBackup, JobKind::RestoreCollection, JobKind::DeleteBackup].map(JobKind::as_str);
+    let [make, restore, delete] = turns;
+    sqlx::query!(
+        "UPDATE jobs SET status = ?1 WHERE status = ?2 AND due_at <= ?3
+         AND (kind NOT IN (?4, ?5, ?6) OR id = (
+             SELECT first.id FROM jobs AS first
+             WHERE first.cluster_id = jobs.cluster_id AND first.kind IN (?4, ?5, ?6)
+             AND (first.status = ?1 OR (first.status = ?2 AND first.due_at <= ?3))
+             ORDER BY first.status = ?1 DESC, first.created_at, first.rowid LIMIT 1))",
+        running,
+        pending,
+        now,
+        make,
+        restore,
+        delete
+    )
+    .execute(db.pool())
+    .await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        db::tests::fresh,
+        job::{self, New},
+    };
+
+    async fn ask(db: &Db, kind: JobKind, cluster: &str) -> String {
+        let mut change = db.change().await.unwrap();
+        let id = job::ask(&mut change, New::of(kind, "proj-1", cluster)).await.unwrap();
+        change.commit().await.unwrap();
+        id
+    }
+
+    async fn running(db: &Db) -> Vec<String> {
+        begin(db, now() + 1).await.unwrap();
+        let ids = sqlx::query_scalar("SELECT id FROM jobs WHERE status = 'RUNNING' ORDER BY rowid");
+        ids.fetch_all(db.pool()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn of_a_clusters_backups_one_thing_is_done_at_a_time_in_order() {
+        let (db, _directory) = fresh().await;
+        let first = ask(&db, JobKind::CreateBackup, "in01-a").await;
+        let second = ask(&db, JobKind::DeleteBackup, "in01-a").await;
+        let third = ask(&db, JobKind::RestoreCollection, "in01-a").await;
+        let other = ask(&db, JobKind::CreateBackup, "in01-b").await;
+        let dropping = ask(&db, JobKind::DropCluster, "in01-a").await;
+        assert_eq!(running(&db).await, [first.clone(), other.clone(), dropping.clone()]);
+        assert_eq!(running(&db).await.len(), 3);
+        for (ended, next) in [(first, second.clone()), (second, third)] {
+            let mut change = db.change().await.unwrap();
+            job::end(&mut change, &ended, JobStatus::Successful, None, None).await.unwrap();
+            change.commit().await.unwrap();
+            assert_eq!(running(&db).await, [next, other.clone(), dropping.clone()]);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_due_holds_nothing_up() {
+        let (db, _directory) = fresh().await;
+        let mut change = db.change().await.unwrap();
+        let later = New { due: now() + 60_000, ..New::of(JobKind::DeleteBackup, "proj-1", "in01-a") };
+        job::ask(&mut change, later).await.unwrap();
+        change.commit().await.unwrap();
+        let due = ask(&db, JobKind::CreateBackup, "in01-a").await;
+        assert_eq!(running(&db).await, [due]);
     }
 }

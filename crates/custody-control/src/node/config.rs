@@ -8,7 +8,7 @@ use custody_link::{KeyPolicy, KeyRef, NodeConfig, ToNode};
 use super::Nodes;
 use crate::{
     Control,
-    cluster::{self, Row},
+    cluster::{self, Phase, Row},
     cmek::Recovery,
     project,
     refusal::Refused,
@@ -31,7 +31,10 @@ impl Nodes {
         if row.key_id.is_some() && key.is_none() {
             return Err(Refused::internal(format!("the key of cluster {} is gone", row.id)));
         }
-        let local = key.is_some_and(|key| key.reference.provider() == Provider::Local);
+        let restore = match row.phase {
+            Phase::Creating => self.restore_of(&row.id).await?.filter(|order| !self.has_done(&order.job)),
+            _ => None,
+        };
         Ok(NodeConfig {
             cluster: row.id.clone(),
             key: key.map(|key| KeyRef::from(&key.reference)),
@@ -39,7 +42,8 @@ impl Nodes {
             listen: SocketAddr::new(settings.host, row.port),
             data_dir: settings.directory(&row.id),
             key_check_interval_ms: u64::try_from(settings.key_check_interval.as_millis()).unwrap_or(u64::MAX),
-            kms_file: local.then(|| settings.kms_file.clone()),
+            // Also of a cluster under another key, or under none: a backup under a local one may be restored into it.
+            kms_file: self.offers(Provider::Local).then(|| settings.kms_file.clone()),
             tls_cert: settings.tls.as_ref().map(|(cert, _)| cert.clone()),
             tls_key: settings.tls.as_ref().map(|(_, key)| key.clone()),
             allow_swap: settings.allow_swap,
@@ -53,6 +57,7 @@ impl Nodes {
             held_zones: self.held_zones(&row.id).await?,
             storage_sessions: settings.storage_role.is_some(),
             console_origins: settings.console_origins.clone(),
+            restore: restore.map(Box::new),
         })
     }
 

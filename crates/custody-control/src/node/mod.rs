@@ -8,6 +8,7 @@ mod live;
 mod process;
 mod report;
 mod talk;
+mod work;
 
 use std::{
     collections::HashMap,
@@ -20,7 +21,7 @@ use std::{
 
 use async_trait::async_trait;
 use custody_kms::{AwsSessions, BucketPart, BucketPartError, Provider, RoleArn};
-use custody_link::{Listener, Outgoing, ToNode};
+use custody_link::{Listener, Outgoing, ToNode, WorkOrder};
 use tokio::{
     sync::{Notify, watch},
     task::{JoinHandle, JoinSet},
@@ -30,8 +31,10 @@ pub use history::Point;
 pub(crate) use live::Live;
 
 use history::History;
+use work::Works;
 
 use crate::{
+    backup::{self, BackupStorage},
     cluster::{self, Phase},
     cmek::DbLedger,
     db::Db,
@@ -56,6 +59,10 @@ pub struct NodeSettings {
     pub storage: String,
     /// The role that nodes reach it by, if it is a bucket.
     pub storage_role: Option<StorageRole>,
+    /// Where backups are kept.
+    pub backup_storage: String,
+    /// The role that nodes reach that by, if it is a bucket.
+    pub backup_role: Option<StorageRole>,
     /// The address that nodes listen on.
     pub host: IpAddr,
     /// What clients connect to, if that has another name.
@@ -83,22 +90,23 @@ pub struct NodeSettings {
     pub environment: Vec<(String, String)>,
 }
 
-/// The operator's role for the bucket that clusters are stored in. Each node gets sessions on its own cluster's part.
+/// The operator's role for a bucket that clusters are stored in, or backups are kept in. Each node gets sessions on its own
+/// cluster's part.
 #[derive(Clone, Debug)]
 pub struct StorageRole {
     /// The role.
     pub role: RoleArn,
     /// The bucket.
     pub bucket: String,
-    /// What is before `clusters/CLUSTER`; may be empty.
+    /// What is before `clusters/CLUSTER` or `backups/CLUSTER`; may be empty.
     pub prefix: String,
     /// Where STS is asked.
     pub region: String,
 }
 
 impl StorageRole {
-    fn part(&self, cluster: &str) -> Result<BucketPart, BucketPartError> {
-        let prefix = [self.prefix.as_str(), "clusters", cluster].join("/");
+    fn part(&self, of: &str, cluster: &str) -> Result<BucketPart, BucketPartError> {
+        let prefix = [self.prefix.as_str(), of, cluster].join("/");
         BucketPart::new(&self.bucket, prefix.trim_start_matches('/'))
     }
 }
@@ -152,6 +160,8 @@ pub trait ClusterStorage: Send + Sync {
 pub struct NodeParts {
     /// Where clusters are stored.
     pub storage: Arc<dyn ClusterStorage>,
+    /// Where backups are kept.
+    pub backups: Arc<dyn BackupStorage>,
     /// Who opens sessions on customers' AWS keys; without it, none can be used.
     pub sessions: Option<AwsSessions>,
     /// Which providers of keys may be used.
@@ -162,11 +172,13 @@ pub struct NodeParts {
 pub(crate) struct Nodes {
     pub(crate) settings: NodeSettings,
     pub(crate) storage: Arc<dyn ClusterStorage>,
+    pub(crate) backups: Arc<dyn BackupStorage>,
     sessions: Option<AwsSessions>,
     local_keys: bool,
     db: Db,
     ledger: DbLedger,
     known: Mutex<HashMap<String, Arc<Node>>>,
+    works: Works,
     /// How often a process was started for each cluster.
     pub(crate) starts: Tally<String>,
     /// Whether all are to end.
@@ -187,15 +199,17 @@ struct Node {
 
 impl Nodes {
     pub(crate) fn new(settings: NodeSettings, parts: NodeParts, db: Db, ledger: DbLedger) -> Self {
-        let NodeParts { storage, sessions, local_keys } = parts;
+        let NodeParts { storage, backups, sessions, local_keys } = parts;
         Self {
             settings,
             storage,
+            backups,
             sessions,
             local_keys,
             db,
             ledger,
             known: Mutex::default(),
+            works: Works::default(),
             starts: Tally::default(),
             stopping: watch::Sender::new(false),
         }
@@ -207,7 +221,13 @@ impl Nodes {
             .map_err(|error| Refused::new(Kind::Unavailable, format!("nodes can't be linked: {error}")))?;
         let rows = cluster::all(&self.db).await?;
         for (process, cluster) in process::all(&self.settings.link()) {
-            let runs = rows.iter().any(|row| row.id == cluster && row.phase == Phase::Running);
+            let phase = rows.iter().find(|row| row.id == cluster).map(|row| row.phase);
+            let runs = match phase {
+                Some(Phase::Running) => true,
+                // One that is being restored goes on: its job takes it over.
+                Some(Phase::Creating) => self.restore_of(&cluster).await?.is_some(),
+                _ => false,
+            };
             if !runs {
                 tracing::info!(cluster, pid = process.id(), "a process of a cluster that should have none is ended");
                 process.end(END).await;
@@ -217,6 +237,11 @@ impl Nodes {
         // What is being made or destroyed, its job begins or ends.
         rows.iter().filter(|row| row.phase != Phase::Creating).for_each(|row| self.begin(&row.id));
         Ok(listener)
+    }
+
+    /// What a cluster that is being made is made from, if it is made from a backup.
+    async fn restore_of(&self, cluster: &str) -> Result<Option<WorkOrder>, Refused> {
+        backup::restore_of(&self.db, &self.settings.backup_storage, cluster).await
     }
 
     /// Takes in nodes that connect, until the control plane stops.
@@ -381,4 +406,48 @@ impl Nodes {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use custody_link::{NodeState, Report, WorkReport, WorkState};
+
+    use super::*;
+
+    /// Settings for nodes of which none is ever started.
+    pub(crate) fn settings(directory: &std::path::Path) -> NodeSettings {
+        NodeSettings {
+            program: "/bin/false".into(),
+            data_dir: directory.to_owned(),
+            storage: directory.join("storage").display().to_string(),
+            storage_role: None,
+            backup_storage: directory.join("storage").display().to_string(),
+            backup_role: None,
+            host: std::net::Ipv4Addr::LOCALHOST.into(),
+            public_host: None,
+            console_origins: Vec::new(),
+            ports: 19_530..=19_629,
+            key_check_interval: Duration::from_mins(10),
+            kms_file: directory.join("local-kms.json"),
+            tls: None,
+            allow_swap: true,
+            insecure: false,
+            log: "info".to_owned(),
+            log_json: false,
+            environment: Vec::new(),
+        }
+    }
+
+    impl Nodes {
+        /// As if a cluster's node had reported.
+        pub(crate) fn says(&self, cluster: &str, state: NodeState) {
+            self.node(cluster).live.send_modify(|live| live.told(Report { state, zones: Vec::new(), pid: 1 }));
+        }
+
+        /// As if a cluster's node had said how its work is.
+        pub(crate) async fn works(&self, cluster: &str, job: &str, state: WorkState) {
+            let row = cluster::get(&self.db, cluster).await.unwrap();
+            self.worked(&row, &WorkReport { job: job.to_owned(), done: 1, total: 2, state }).await;
+        }
+    }
 }

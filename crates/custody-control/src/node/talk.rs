@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::{Node, Nodes, lock};
 use crate::{
     access::{Privilege, api_keys},
+    backup,
     cluster::{self, Phase, Row},
     cmek::{DbLedger, KmsCall},
     db::now,
@@ -52,6 +53,7 @@ impl Nodes {
         let number = node.connected(outgoing.clone());
         // What changed between the look at the database and the connection.
         self.push_policy(&cluster).await;
+        self.give_again(&cluster).await;
         let told = self.listen(&row, &node, outgoing, incoming).await;
         node.disconnected(number);
         told
@@ -84,10 +86,13 @@ impl Nodes {
                         drop(outgoing.send(&ToNode::session(id, session)).await);
                     });
                 }
-                ToControl::AskStorage { id } => {
+                ToControl::AskStorage { id, backups_of } => {
                     let (nodes, cluster, outgoing) = (Arc::clone(self), row.id.clone(), outgoing.clone());
                     asks.spawn(async move {
-                        let session = nodes.storage_session(&cluster).await;
+                        let session = match &backups_of {
+                            None => nodes.storage_session(&cluster).await,
+                            Some(other) => nodes.backups_session(&cluster, other).await,
+                        };
                         drop(outgoing.send(&ToNode::session(id, session)).await);
                     });
                 }
@@ -101,16 +106,20 @@ impl Nodes {
                 ToControl::Calls(calls) => calls.into_iter().for_each(|call| self.ledger.take(call_of(&row.id, call))),
                 ToControl::Figures(figures) => lock(&node.history).told(now(), figures),
                 ToControl::Anchor(anchor) => self.keep_anchor(row, &anchor).await,
+                ToControl::Work(report) => self.worked(row, &report).await,
                 ToControl::Hello { .. } => return Err(Refused::conflict("it says twice who it is")),
             }
         }
         Ok(())
     }
 
-    /// A session on a key that the cluster may use, and on no other.
+    /// A session on a key that the cluster may use, or that opens the backup which it is restored from, and on no other.
     async fn session(&self, row: &Row, arn: &str, purpose: &str) -> Result<HandedSession, HandedFailure> {
         let ours = |error: &dyn std::fmt::Display| HandedFailure::ours(error.to_string());
-        let key = self.reference(row, arn).await.map_err(|error| ours(&error))?;
+        let mut key = self.reference(row, arn).await.map_err(|error| ours(&error))?;
+        if key.is_none() {
+            key = backup::opens(&self.db, &row.id, arn).await.map_err(|error| ours(&error))?;
+        }
         let key = key.ok_or_else(|| ours(&format!("{arn} is no key that cluster {} may use", row.id)))?;
         let purpose = Purpose::parse(purpose).ok_or_else(|| ours(&"the purpose is unknown"))?;
         self.sessions_of(&row.id)?.session(&key, purpose).await
@@ -121,7 +130,22 @@ impl Nodes {
         let ours = |error: &dyn std::fmt::Display| HandedFailure::ours(error.to_string());
         let storage = &self.settings.storage_role;
         let storage = storage.as_ref().ok_or_else(|| ours(&"clusters are not stored in a bucket"))?;
-        let part = storage.part(cluster).map_err(|error| ours(&error))?;
+        let part = storage.part("clusters", cluster).map_err(|error| ours(&error))?;
+        self.sessions_of(cluster)?.on_bucket(&storage.role, &part, &storage.region).await
+    }
+
+    /// A session on where a cluster's own backups are; or, to read alone, those of another which it is restored from.
+    async fn backups_session(&self, cluster: &str, of: &str) -> Result<HandedSession, HandedFailure> {
+        let ours = |error: &dyn std::fmt::Display| HandedFailure::ours(error.to_string());
+        let storage = &self.settings.backup_role;
+        let storage = storage.as_ref().ok_or_else(|| ours(&"backups are not kept in a bucket"))?;
+        let mut part = storage.part("backups", of).map_err(|error| ours(&error))?;
+        if of != cluster {
+            if !backup::restores_from(&self.db, cluster, of).await.map_err(|error| ours(&error))? {
+                return Err(ours(&format!("cluster {cluster} is not restored from a backup of cluster {of}")));
+            }
+            part = part.to_read();
+        }
         self.sessions_of(cluster)?.on_bucket(&storage.role, &part, &storage.region).await
     }
 

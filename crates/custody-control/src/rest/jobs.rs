@@ -15,7 +15,7 @@ use super::{
 use crate::{Control, Refused, job::Job};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Control>> {
-    OpenApiRouter::new().routes(routes!(describe)).routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(describe)).routes(routes!(cancel)).routes(routes!(list))
 }
 
 /// A job.
@@ -33,6 +33,31 @@ async fn describe(
     Ids(job): Ids<String>,
 ) -> Result<Json<Data<Job>>, Refused> {
     Ok(data(control.job(&caller, &job).await?))
+}
+
+/// Takes a job back: a backup or a restore. One that has not begun is canceled with this; one that is under way undoes what it
+/// has made, unless it is done before.
+#[utoipa::path(
+    post,
+    path = "/v2/jobs/{jobId}/cancel",
+    tag = "jobs",
+    params(("jobId" = String, Path)),
+    responses(
+        (status = 200, body = Data<Job>),
+        (status = 400, body = Error),
+        (status = 401, body = Error),
+        (status = 403, body = Error),
+        (status = 404, body = Error),
+        (status = 409, body = Error),
+    ),
+    security(("apiKey" = []))
+)]
+async fn cancel(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids(job): Ids<String>,
+) -> Result<Json<Data<Job>>, Refused> {
+    Ok(data(control.cancel_job(&caller, &job).await?))
 }
 
 #[derive(Deserialize, IntoParams)]

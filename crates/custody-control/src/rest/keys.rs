@@ -273,12 +273,20 @@ async fn change(
     Ok(data(control.change_key(&caller, &project, &key, wanted).await?))
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct Force {
+    /// The ids of the backups that need the key, exactly, with commas between them: they can't be restored without it.
+    #[serde(default)]
+    force: String,
+}
+
 /// Deletes a key that nothing lives under. The key in KMS stays.
 #[utoipa::path(
     delete,
     path = "/v2/projects/{projectId}/cmek/keys/{keyId}",
     tag = "cmek",
-    params(("projectId" = String, Path), ("keyId" = String, Path)),
+    params(("projectId" = String, Path), ("keyId" = String, Path), Force),
     responses((status = 200, body = Data<String>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error), (status = 409, body = Error)),
     security(("apiKey" = []))
 )]
@@ -286,8 +294,10 @@ async fn delete(
     State(control): State<Arc<Control>>,
     Who(caller): Who,
     Ids((project, key)): Ids<(String, String)>,
+    Parameters(Force { force }): Parameters<Force>,
 ) -> Result<Json<Data<String>>, Refused> {
-    control.delete_key(&caller, &project, &key).await?;
+    let force: Vec<String> = force.split(',').map(str::trim).filter(|id| !id.is_empty()).map(str::to_owned).collect();
+    control.delete_key(&caller, &project, &key, &force).await?;
     Ok(data(key))
 }
 

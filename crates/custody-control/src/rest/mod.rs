@@ -3,6 +3,7 @@
 mod access;
 mod alerts;
 mod answer;
+mod backups;
 mod body;
 mod clusters;
 mod jobs;
@@ -53,6 +54,7 @@ pub fn router(control: Arc<Control>) -> Router {
         .merge(keys::router())
         .merge(alerts::router())
         .merge(clusters::router())
+        .merge(backups::router())
         .merge(jobs::router())
         .merge(metrics::router())
         .routes(routes!(healthz))

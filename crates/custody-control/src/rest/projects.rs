@@ -12,13 +12,14 @@ use super::{
     body::{Body, Ids, Parameters},
     who::Who,
 };
-use crate::{Control, Project, Refused, audit::Activity};
+use crate::{Control, DecryptedRestore, Project, Refused, audit::Activity};
 
 pub(super) fn router() -> OpenApiRouter<Arc<Control>> {
     OpenApiRouter::new()
         .routes(routes!(create, list))
         .routes(routes!(describe, delete))
         .routes(routes!(set_plan))
+        .routes(routes!(set_decrypted_restore))
         .routes(routes!(activities))
 }
 
@@ -87,7 +88,7 @@ async fn describe(
     Ok(data(control.project(&caller, &project).await?))
 }
 
-/// Deletes a project that has no cluster and no key.
+/// Deletes a project that has no cluster, no backup and no key.
 #[utoipa::path(
     delete,
     path = "/v2/projects/{projectId}",
@@ -142,6 +143,38 @@ async fn set_plan(
     Body(new): Body<NewPlan>,
 ) -> Result<Json<Data<String>>, Refused> {
     control.set_plan(&caller, &project, new.plan.parse()?).await?;
+    Ok(data(project))
+}
+
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct NewDecryptedRestore {
+    decrypted_restore: DecryptedRestore,
+}
+
+/// Decides whether encrypted backups of the project may be restored without encryption. It takes who manages its keys.
+#[utoipa::path(
+    patch,
+    path = "/v2/projects/{projectId}/decryptedRestore",
+    tag = "projects",
+    params(("projectId" = String, Path)),
+    request_body = NewDecryptedRestore,
+    responses(
+        (status = 200, body = Data<String>),
+        (status = 400, body = Error),
+        (status = 401, body = Error),
+        (status = 403, body = Error),
+        (status = 404, body = Error),
+    ),
+    security(("apiKey" = []))
+)]
+async fn set_decrypted_restore(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids(project): Ids<String>,
+    Body(new): Body<NewDecryptedRestore>,
+) -> Result<Json<Data<String>>, Refused> {
+    control.set_decrypted_restore(&caller, &project, new.decrypted_restore).await?;
     Ok(data(project))
 }
 

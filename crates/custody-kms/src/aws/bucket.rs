@@ -17,6 +17,7 @@ const SESSION_SECONDS: i32 = 3_600;
 pub struct BucketPart {
     bucket: String,
     prefix: String,
+    writable: bool,
 }
 
 /// What can't be the name of a part of a bucket.
@@ -34,22 +35,30 @@ impl BucketPart {
         let key = |c: char| c.is_ascii_alphanumeric() || "-_.=".contains(c);
         let named = !bucket.is_empty() && bucket.chars().all(name);
         if named && prefix.split('/').all(|part| !part.is_empty() && part.chars().all(key)) {
-            Ok(Self { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+            Ok(Self { bucket: bucket.to_owned(), prefix: prefix.to_owned(), writable: true })
         } else {
             Err(BucketPartError(format!("{bucket}/{prefix}")))
         }
     }
 
-    /// What a session may do, whatever its role allows besides: read, write and delete the objects, and list them.
+    /// The same part, to be read alone.
+    #[must_use]
+    pub fn to_read(self) -> Self {
+        Self { writable: false, ..self }
+    }
+
+    /// What a session may do, whatever its role allows besides: read, and unless it is to read alone write and delete the
+    /// objects, and list them.
     fn policy(&self, partition: &str) -> String {
-        let Self { bucket, prefix } = self;
-        let actions = [
+        let Self { bucket, prefix, writable } = self;
+        let all = [
             "s3:GetObject",
             "s3:PutObject",
             "s3:DeleteObject",
             "s3:AbortMultipartUpload",
             "s3:ListMultipartUploadParts",
         ];
+        let actions = if *writable { &all[..] } else { &all[..1] };
         let objects = format!("arn:{partition}:s3:::{bucket}/{prefix}/*");
         let listed = json!({ "StringLike": { "s3:prefix": [format!("{prefix}/*")] } });
         json!({
@@ -117,6 +126,15 @@ mod tests {
         assert_eq!(statements[0]["Resource"], "arn:aws:s3:::vectors/prod/clusters/in01-a/*");
         assert_eq!(statements[1]["Resource"], "arn:aws:s3:::vectors");
         assert_eq!(statements[1]["Condition"]["StringLike"]["s3:prefix"], json!(["prod/clusters/in01-a/*"]));
+        assert!(statements[0]["Action"].as_array().unwrap().contains(&json!("s3:PutObject")));
+    }
+
+    #[test]
+    fn a_session_that_is_to_read_does_not_write() {
+        let part = BucketPart::new("vectors", "prod/backups/in01-a").unwrap().to_read();
+        let policy: serde_json::Value = serde_json::from_str(&part.policy("aws")).unwrap();
+        assert_eq!(policy["Statement"][0]["Action"], json!(["s3:GetObject"]));
+        assert_eq!(policy["Statement"][1]["Action"], "s3:ListBucket");
     }
 
     #[test]

@@ -97,8 +97,7 @@ async fn tell(root: &Path, report: &mut Report) -> Result<(), Failure> {
     cluster.stop().await?;
 
     Report::say("7. A backup, restored under another key, and without one");
-    let chapter =
-        backup::Chapter { root, digits: &digits, keys: &keys, key: &key, cluster: &directory };
+    let chapter = backup::Chapter { root, digits: &digits, keys: &keys, key: &key, cluster: &directory };
     chapter.tell(report).await
 }
 
