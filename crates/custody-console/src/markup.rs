@@ -3,7 +3,9 @@
 use std::fmt;
 
 use askama::filters::HtmlSafe;
-use custody_control::{Plan, Region, cluster::ClusterStatus, cmek::KeyStatus, job::JobStatus, rfc3339};
+use custody_control::{
+    Plan, Region, backup::BackupStatus, cluster::ClusterStatus, cmek::KeyStatus, job::JobStatus, rfc3339,
+};
 
 /// A time, in milliseconds since 1970. The page's script writes it in the viewer's zone.
 #[derive(Clone, Copy, Debug)]
@@ -84,6 +86,27 @@ pub(crate) fn of_job(status: JobStatus) -> Badge {
         JobStatus::Canceled => "off",
     };
     Badge::new(kind, status.as_str())
+}
+
+/// How a backup is.
+pub(crate) fn of_backup(status: BackupStatus) -> Badge {
+    let kind = match status {
+        BackupStatus::Creating => "busy",
+        BackupStatus::Available => "good",
+        BackupStatus::Deleting => "warn",
+    };
+    Badge::new(kind, status.as_str())
+}
+
+/// An amount of bytes, as people say it.
+pub(crate) fn bytes_name(bytes: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let Some(unit) = (0..units.len()).rev().find(|unit| bytes >> (10 * (unit + 1)) > 0) else {
+        return format!("{bytes} bytes");
+    };
+    // One digit behind the point, rounded down.
+    let tenths = (u128::from(bytes) * 10) >> (10 * (unit + 1));
+    format!("{}.{} {}", tenths / 10, tenths % 10, units[unit])
 }
 
 /// How the lease of a zone is.
@@ -175,6 +198,12 @@ mod tests {
     fn a_time_can_be_read_by_people_and_scripts() {
         let text = "1970-01-01T00:00:01.000Z";
         assert_eq!(Moment(1_000).to_string(), format!(r#"<time datetime="{text}">{text}</time>"#));
+    }
+
+    #[test]
+    fn bytes_are_told_with_one_digit_behind_the_point() {
+        let said: Vec<String> = [0, 1_023, 1_024, 1_536, 10 << 20, (3 << 30) - 1].into_iter().map(bytes_name).collect();
+        assert_eq!(said, ["0 bytes", "1023 bytes", "1.0 KiB", "1.5 KiB", "10.0 MiB", "2.9 GiB"]);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Long pieces of work that a node does for a job of the control plane: backups, and restores.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
 use crate::message::KeyRef;
@@ -97,8 +95,6 @@ pub struct BackupSource {
     pub key: Option<KeyRef>,
     /// Root keys that databases of it were under.
     pub tenant_keys: Vec<KeyRef>,
-    /// The file of the local development KMS, where one of these keys is in it.
-    pub kms_file: Option<PathBuf>,
     /// SHA-256 of its manifest as hex, if it is known: then it is this one and no other.
     pub manifest: Option<String>,
 }

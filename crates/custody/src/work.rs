@@ -242,9 +242,8 @@ impl Bench {
             link: None,
             linked_tenants: tenants?,
         };
-        let kms_file = from.kms_file.clone().or_else(|| self.settings.kms_file.clone());
         let source = Source {
-            settings: Settings { kms_file, ..self.settings.clone() },
+            settings: self.settings.clone(),
             store: self.backups(&from.storage, &cluster, false)?,
             keys,
             replica_of: None,

@@ -10,6 +10,7 @@ use axum::{
 };
 use custody_control::{
     Control, Refused, Region,
+    access::Visitor,
     cluster::{ClusterStatus, Created, NewCluster},
     cmek::{Key, KeyStatus},
     job::{Job, JobStatus},
@@ -32,6 +33,19 @@ pub(super) fn router() -> Router<Arc<Control>> {
         .route("/{project}/clusters/{cluster}/progress", get(progress))
 }
 
+/// Where a cluster can be made, and under which keys.
+pub(super) struct Offer {
+    regions: Vec<RegionRow>,
+    keys: Vec<KeyRow>,
+    /// The provider that is chosen at first.
+    provider: &'static str,
+    /// Whether the local development KMS can be chosen.
+    local: bool,
+    /// Whether Encryption at Rest with CMEK is on at first.
+    cmek: bool,
+    cu_size: i64,
+}
+
 struct RegionRow {
     id: String,
     provider: &'static str,
@@ -44,17 +58,59 @@ struct KeyRow {
     provider: &'static str,
     /// Why no cluster can be made under it, wherever.
     why: Option<String>,
+    chosen: bool,
     key: Key,
+}
+
+/// What is chosen at first.
+#[derive(Default)]
+pub(super) struct First {
+    pub(super) region: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) cu_size: Option<i64>,
+}
+
+impl Offer {
+    /// What a project offers. Where its keys are, a cluster is likely to be wanted.
+    pub(super) async fn of(control: &Control, visitor: &Visitor, frame: &Frame, first: First) -> Result<Self, Refused> {
+        let keys = if frame.may.see_keys { control.keys(&visitor.caller, frame.id()).await? } else { Vec::new() };
+        let usable = keys.iter().find(|key| key.status == KeyStatus::Available);
+        let wanted = first.region.clone().or_else(|| usable.map(|key| key.region_id.clone()));
+        let wanted = wanted.unwrap_or_else(|| USUAL_REGION.to_owned());
+        let local = control.offers_local_keys();
+        let regions = Region::all().iter().filter(|region| local || region.provider().as_str() != "local");
+        let regions: Vec<RegionRow> = regions
+            .map(|region| RegionRow {
+                chosen: region.id() == wanted,
+                id: region.id(),
+                provider: region.provider().as_str(),
+                city: region.city(),
+            })
+            .collect();
+        let provider = regions.iter().find(|region| region.chosen).map_or("aws", |region| region.provider);
+        let row = |key: Key| KeyRow {
+            badge: of_key(key.status),
+            provider: provider_name(&key.provider),
+            why: unavailable(&key),
+            chosen: first.key.as_ref() == Some(&key.key_arn),
+            key,
+        };
+        Ok(Self {
+            regions,
+            cmek: first.key.is_some(),
+            keys: keys.into_iter().map(row).collect(),
+            provider,
+            local,
+            cu_size: first.cu_size.unwrap_or(1),
+        })
+    }
 }
 
 #[derive(Template)]
 #[template(path = "create.html")]
 struct CreatePage {
     frame: Frame,
-    regions: Vec<RegionRow>,
-    keys: Vec<KeyRow>,
-    chosen_provider: &'static str,
-    offers_local: bool,
+    offer: Offer,
 }
 
 async fn page(
@@ -64,28 +120,8 @@ async fn page(
 ) -> Answer<Page<CreatePage>> {
     let frame = Frame::inside(&control, &visitor, &project, At::Clusters, "Create cluster").await?;
     visitor.caller.must(custody_control::access::Privilege::ManageClusters, &project)?;
-    let keys = if frame.may.see_keys { control.keys(&visitor.caller, &project).await? } else { Vec::new() };
-    // Where the project's keys are, a cluster is likely to be wanted.
-    let usable = keys.iter().find(|key| key.status == KeyStatus::Available);
-    let wanted = usable.map_or(USUAL_REGION, |key| key.region_id.as_str()).to_owned();
-    let offers_local = control.offers_local_keys();
-    let regions = Region::all().iter().filter(|region| offers_local || region.provider().as_str() != "local");
-    let regions: Vec<RegionRow> = regions
-        .map(|region| RegionRow {
-            chosen: region.id() == wanted,
-            id: region.id(),
-            provider: region.provider().as_str(),
-            city: region.city(),
-        })
-        .collect();
-    let chosen_provider = regions.iter().find(|region| region.chosen).map_or("aws", |region| region.provider);
-    let row = |key: Key| KeyRow {
-        badge: of_key(key.status),
-        provider: provider_name(&key.provider),
-        why: unavailable(&key),
-        key,
-    };
-    Ok(Page(CreatePage { frame, regions, keys: keys.into_iter().map(row).collect(), chosen_provider, offers_local }))
+    let offer = Offer::of(&control, &visitor, &frame, First::default()).await?;
+    Ok(Page(CreatePage { frame, offer }))
 }
 
 /// Why no cluster can be made under a key now.
@@ -110,14 +146,41 @@ struct Wanted {
     protection: Option<String>,
 }
 
+/// The key that was chosen for a cluster, if it is to have one.
+pub(super) fn chosen_key(cmek: bool, key: Option<String>) -> Result<Option<String>, Refused> {
+    match (cmek, key.filter(|key| !key.is_empty())) {
+        (false, _) => Ok(None),
+        (true, Some(key)) => Ok(Some(key)),
+        (true, None) => Err(Refused::invalid(
+            "Encryption at Rest with CMEK is on and no key is chosen: choose a key, or add one in Network > CMEK",
+        )),
+    }
+}
+
 #[derive(Template)]
 #[template(path = "created.html")]
-struct CreatedPage {
+pub(super) struct CreatedPage {
     frame: Frame,
     created: Created,
     address: String,
     name: String,
     progress: Progress,
+}
+
+impl CreatedPage {
+    /// What is shown of a new cluster, once.
+    pub(super) async fn of(
+        control: &Control,
+        visitor: &Visitor,
+        project: &str,
+        created: Created,
+    ) -> Result<Self, Refused> {
+        let cluster = control.cluster(&visitor.caller, &created.cluster_id).await?;
+        let job = control.job(&visitor.caller, &created.job_id).await?;
+        let frame = Frame::inside(control, visitor, project, At::Clusters, "Create cluster").await?;
+        let progress = Progress::of(&job, project);
+        Ok(Self { frame, created, address: cluster.connect_address, name: cluster.cluster_name, progress })
+    }
 }
 
 async fn make(
@@ -126,16 +189,7 @@ async fn make(
     form: Meant<Wanted>,
 ) -> Answer<Page<CreatedPage>> {
     let Meant { visitor, given } = form;
-    let key = match (&given.cmek, given.key.filter(|key| !key.is_empty())) {
-        (None, _) => None,
-        (Some(_), Some(key)) => Some(key),
-        (Some(_), None) => {
-            return Err(Refused::invalid(
-                "Encryption at Rest with CMEK is on and no key is chosen: choose a key, or add one in Network > CMEK",
-            )
-            .into());
-        }
-    };
+    let key = chosen_key(given.cmek.is_some(), given.key)?;
     let new = NewCluster {
         name: given.name,
         project_id: project.clone(),
@@ -146,11 +200,7 @@ async fn make(
         deletion_protection: given.protection.is_some(),
     };
     let created = control.create_cluster(&visitor.caller, &new).await?;
-    let cluster = control.cluster(&visitor.caller, &created.cluster_id).await?;
-    let job = control.job(&visitor.caller, &created.job_id).await?;
-    let frame = Frame::inside(&control, &visitor, &project, At::Clusters, "Create cluster").await?;
-    let progress = Progress::of(&job, &project);
-    Ok(Page(CreatedPage { frame, created, address: cluster.connect_address, name: cluster.cluster_name, progress }))
+    Ok(Page(CreatedPage::of(&control, &visitor, &project, created).await?))
 }
 
 /// How far a cluster that is being made is.

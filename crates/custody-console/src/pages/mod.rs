@@ -1,6 +1,7 @@
 //! The pages, each with what can be done on it.
 
 mod api_keys;
+mod backups;
 mod cluster;
 mod clusters;
 mod cmek;

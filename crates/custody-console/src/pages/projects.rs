@@ -11,7 +11,7 @@ use axum::{
 use custody_control::{Control, Plan, Project};
 use serde::Deserialize;
 
-use super::{api_keys, cluster, clusters, cmek, create, record};
+use super::{api_keys, backups, cluster, clusters, cmek, create, record};
 use crate::{
     answer::{Answer, Done, Page},
     frame::Frame,
@@ -29,6 +29,7 @@ pub(super) fn router() -> Router<Arc<Control>> {
         .merge(create::router())
         .merge(cluster::router())
         .merge(cmek::router())
+        .merge(backups::router())
         .merge(record::router())
         .merge(api_keys::router())
 }

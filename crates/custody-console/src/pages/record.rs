@@ -1,4 +1,4 @@
-//! What was done and what happened: jobs, alerts, activities; and backups, of which there are none yet.
+//! What was done and what happened: jobs, alerts, activities.
 
 use std::sync::Arc;
 
@@ -28,26 +28,10 @@ const LISTED: i64 = 100;
 
 pub(super) fn router() -> Router<Arc<Control>> {
     Router::new()
-        .route("/{project}/backups", get(backups))
         .route("/{project}/jobs", get(jobs))
         .route("/{project}/alerts", get(alerts).post(make_rule))
         .route("/{project}/alerts/{rule}/delete", post(delete_rule))
         .route("/{project}/activities", get(activities))
-}
-
-#[derive(Template)]
-#[template(path = "backups.html")]
-struct BackupsPage {
-    frame: Frame,
-}
-
-async fn backups(
-    State(control): State<Arc<Control>>,
-    Signed(visitor): Signed,
-    Ids(project): Ids<String>,
-) -> Answer<Page<BackupsPage>> {
-    let frame = Frame::inside(&control, &visitor, &project, At::Backups, "Backups").await?;
-    Ok(Page(BackupsPage { frame }))
 }
 
 struct JobRow {
