@@ -8,7 +8,7 @@ use std::sync::Arc;
 use custody_backup::{BackupError, Chosen, Progress, Restoring, make};
 use custody_kms::{KeyState, scripted::ScriptedKms};
 use custody_store::{Bring, ZoneId};
-use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
+use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
 
 use common::*;
 
@@ -126,7 +126,7 @@ async fn objects_and_manifests_do_not_change_places() {
     let manifests: Vec<&String> = sound.keys().filter(|path| path.ends_with(".json")).collect();
     for path in manifests.iter().filter(|path| path.starts_with("backup-1/")) {
         let other = path.replace("backup-1", "backup-2");
-        world.put(&other, sound[**path].clone()).await;
+        world.put(&other, sound[*path].clone()).await;
         assert!(!world.found("backup-2").await.is_empty(), "{path}");
         world.put(&other, sound[&other].clone()).await;
     }
@@ -142,14 +142,14 @@ async fn objects_and_manifests_do_not_change_places() {
 #[tokio::test]
 async fn a_backup_that_somebody_else_made_under_his_own_key_is_refused_before_any_call_to_kms() {
     let world = world().await;
-    let forger = Cluster::new("in01-from", &world.kms, Some(world.kms.create_key()), &[]).await;
-    forger.fill().await;
+    let stranger = Cluster::new("in01-from", &world.kms, Some(world.kms.create_key()), &[]).await;
+    stranger.fill().await;
     let forged = store();
-    forger.back_up(&forged, "backup-1").await.unwrap();
-    let calls = world.kms.calls_on(forger.key.as_ref().unwrap().key_arn(), custody_kms::Action::Decrypt);
+    stranger.back_up(&forged, "backup-1").await.unwrap();
+    let calls = world.kms.calls_on(stranger.key.as_ref().unwrap().key_arn(), custody_kms::Action::Decrypt);
     let refused = open(&forged, "backup-1", &world.original, &world.kms).await.err().unwrap();
     assert!(refused.to_string().contains("is pinned"), "{refused}");
-    assert_eq!(world.kms.calls_on(forger.key.as_ref().unwrap().key_arn(), custody_kms::Action::Decrypt), calls);
+    assert_eq!(world.kms.calls_on(stranger.key.as_ref().unwrap().key_arn(), custody_kms::Action::Decrypt), calls);
     // Nor is a backup in plain text taken for a sealed one, or the other way round.
     let plain = Cluster::new("in01-from", &world.kms, None, &[]).await;
     plain.fill().await;
