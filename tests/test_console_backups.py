@@ -1,0 +1,95 @@
+"""Backups in the console: made, restored under a key and without one, deleted, made by themselves."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from helpers.clusters import fill
+from helpers.console import PHONE
+from helpers.control import ADMIN_PASSWORD
+
+
+@pytest.fixture
+def control(make_control):
+    return make_control().start()
+
+
+def created(me) -> str:
+    """The id of the cluster whose credentials the page tells, once it serves."""
+    me.page.locator("#to-cluster").click()
+    expect(me.page.locator("#status")).to_contain_text("RUNNING")
+    return me.path.rsplit("/", 1)[-1]
+
+
+def test_a_backup_is_made_restored_and_deleted_by_clicks(control, visit):
+    me = visit(control).sign_in()
+    project = me.make_project("payments")
+    me.add_development_key()
+    key = control.call("GET", f"/v2/projects/{project}/cmek/keys")["keys"][0]
+    cluster = control.create_cluster(project, key["keyArn"])
+    cluster.wait_for_status("RUNNING")
+    fill(cluster.client())
+    me.go("Backups")
+    expect(me.page.get_by_text("No backup yet")).to_be_visible()
+    me.click("Create backup")
+    me.fill("Backup name", "before the move", me.dialog())
+    me.click("Create backup", me.dialog())
+    row = me.row("before the move")
+    # Without a reload.
+    expect(row).to_contain_text("AVAILABLE")
+    expect(row).to_contain_text(key["keyArn"])
+    row.get_by_role("link", name="Restore: before the move").click()
+    expect(me.heading("Restore cluster")).to_be_visible()
+    expect(me.page.get_by_role("switch", name="Encryption at Rest with CMEK")).to_be_checked()
+    expect(me.page.locator("#sum-cmek")).to_contain_text("On, under")
+    me.fill("Cluster name", "moved")
+    me.click("Restore Cluster")
+    restored = created(me)
+    assert control.call("GET", f"/v2/clusters/{restored}")["keyIdentifier"] == key["keyArn"]
+    expect(me.page.locator("#key-icon")).to_be_visible()
+    # Without encryption it takes the password again.
+    me.go("Backups")
+    me.row("before the move").get_by_role("link", name=re.compile("Restore")).click()
+    me.page.get_by_text("Encryption at Rest with CMEK", exact=True).first.click()
+    me.fill("Cluster name", "decrypted")
+    me.click("Restore Cluster")
+    expect(me.page.get_by_role("alert").filter(has_text="password")).to_be_visible()
+    me.fill("Your password", ADMIN_PASSWORD)
+    me.click("Restore Cluster")
+    plain = created(me)
+    assert "keyIdentifier" not in control.call("GET", f"/v2/clusters/{plain}")
+    me.go("Backups")
+    me.click("Delete: before the move")
+    me.fill("Your password", ADMIN_PASSWORD, me.dialog())
+    me.click("Delete backup", me.dialog())
+    expect(me.page.get_by_text("No backup yet")).to_be_visible()
+
+
+def test_automatic_backups_are_switched_on_and_the_pages_hold_at_a_phones_width(control, visit):
+    me = visit(control, bypass_csp=True).sign_in()
+    project = me.make_project("payments")
+    cluster = control.create_cluster(project)
+    cluster.wait_for_status("RUNNING")
+    me.go("Backups")
+    policies = me.page.locator("#policies")
+    policies.locator("summary").click()
+    policies.get_by_text("Make backups by itself").click()
+    policies.get_by_label("Days", exact=True).select_option("1,3,5")
+    policies.get_by_label("Hour, UTC").fill("3")
+    policies.get_by_label("Kept for days").fill("5")
+    me.click("Save", policies)
+    expect(policies.locator("summary")).to_contain_text("Mon, Wed, Fri at 03:00-05:00 UTC, kept for 5 days")
+    policy = control.call("GET", f"{cluster.path}/backups/policy")
+    assert policy["enabled"] and policy["frequency"] == "1,3,5" and policy["retentionDays"] == 5
+    me.click("Create backup")
+    me.click("Create backup", me.dialog())
+    expect(me.page.locator("[data-backup]")).to_contain_text("AVAILABLE")
+    for scheme in ("light", "dark"):
+        me.page.emulate_media(color_scheme=scheme)
+        assert me.axe() == []
+    me.page.set_viewport_size(PHONE)
+    assert not me.overflows()
+    me.page.get_by_role("link", name=re.compile("^Restore")).click()
+    expect(me.heading("Restore cluster")).to_be_visible()
+    assert not me.overflows() and me.axe() == []
