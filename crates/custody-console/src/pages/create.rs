@@ -35,31 +35,31 @@ pub(super) fn router() -> Router<Arc<Control>> {
 
 /// Where a cluster can be made, and under which keys.
 pub(super) struct Offer {
-    regions: Vec<RegionRow>,
-    keys: Vec<KeyRow>,
+    pub(super) regions: Vec<RegionRow>,
+    pub(super) keys: Vec<KeyRow>,
     /// The provider that is chosen at first.
-    provider: &'static str,
+    pub(super) provider: &'static str,
     /// Whether the local development KMS can be chosen.
-    local: bool,
+    pub(super) local: bool,
     /// Whether Encryption at Rest with CMEK is on at first.
-    cmek: bool,
-    cu_size: i64,
+    pub(super) cmek: bool,
+    pub(super) cu_size: i64,
 }
 
-struct RegionRow {
-    id: String,
-    provider: &'static str,
-    city: &'static str,
-    chosen: bool,
+pub(super) struct RegionRow {
+    pub(super) id: String,
+    pub(super) provider: &'static str,
+    pub(super) city: &'static str,
+    pub(super) chosen: bool,
 }
 
-struct KeyRow {
-    badge: Badge,
-    provider: &'static str,
+pub(super) struct KeyRow {
+    pub(super) badge: Badge,
+    pub(super) provider: &'static str,
     /// Why no cluster can be made under it, wherever.
-    why: Option<String>,
-    chosen: bool,
-    key: Key,
+    pub(super) why: Option<String>,
+    pub(super) chosen: bool,
+    pub(super) key: Key,
 }
 
 /// What is chosen at first.
