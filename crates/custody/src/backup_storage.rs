@@ -188,7 +188,7 @@ impl Files {
     /// On local files: removes what a crash left half written, while nobody writes; and directories that are empty.
     fn tidy(&self, owned: &[String]) -> Result<(), Failure> {
         let Some(directory) = &self.directory else { return Ok(()) };
-        if !owned.is_empty() {
+        if !owned.is_empty() || !directory.exists() {
             return Ok(());
         }
         remove_halves(directory)?;

@@ -100,7 +100,7 @@ impl Control {
         }
         let storage = &self.nodes.settings.backup_storage;
         let order = order::backup_of(&job.id, &row, storage, self.names.chosen(&job.id));
-        let ended = match self.follow_work(job, order.map_or(Given::Before, Given::Order)).await? {
+        let ended = match self.follow_work(job, Given::to_node(order)).await? {
             Ended::Done(done) => self.backed_up(job, &row, &done).await?,
             ended => Some(ended),
         };

@@ -36,11 +36,18 @@ pub(crate) enum Ended {
 /// How a node learns of its work.
 pub(crate) enum Given {
     /// By this.
-    Order(WorkOrder),
+    Order(Box<WorkOrder>),
     /// By its configuration.
     Configured,
     /// It has been told; what it was told is not known here any more.
     Before,
+}
+
+impl Given {
+    /// By an order, if it is known.
+    pub(super) fn to_node(order: Option<WorkOrder>) -> Self {
+        order.map_or(Self::Before, |order| Self::Order(Box::new(order)))
+    }
 }
 
 /// What is to be done next about a piece of work.
@@ -108,7 +115,7 @@ impl Control {
     /// Has a cluster's node do a piece of work for a job, and returns how that ended.
     pub(crate) async fn follow_work(&self, job: &Due, given: Given) -> Result<Ended, Refused> {
         let unknown = matches!(given, Given::Before);
-        let order = if let Given::Order(order) = given { Some(order) } else { None };
+        let order = if let Given::Order(order) = given { Some(*order) } else { None };
         let mut heard = self.nodes.give(&job.cluster, &job.id, order).await;
         let (mut pace, mut told) = (Pace::new(Instant::now(), unknown), None);
         loop {

@@ -27,8 +27,8 @@ pub(crate) struct Terms {
 }
 
 impl Terms {
-    pub(super) fn text(&self) -> Result<String, Refused> {
-        serde_json::to_string(self).map_err(Refused::internal)
+    pub(super) fn text(self) -> Result<String, Refused> {
+        serde_json::to_string(&self).map_err(Refused::internal)
     }
 
     pub(super) fn parse(text: Option<&str>) -> Result<Self, Refused> {

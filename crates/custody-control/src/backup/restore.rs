@@ -246,7 +246,7 @@ impl Control {
         let (terms, chosen) = (Terms::parse(job.terms.as_deref())?, self.names.chosen(&job.id));
         let storage = &self.nodes.settings.backup_storage;
         let order = order::restore(&self.db, &job.id, &row, storage, terms, chosen).await?;
-        let ended = self.follow_work(job, order.map_or(Given::Before, Given::Order)).await?;
+        let ended = self.follow_work(job, Given::to_node(order)).await?;
         let (status, action, said) = match ended {
             Ended::Done(done) => {
                 let said = format!("{} collections, {} bytes", done.collections, done.bytes);

@@ -32,7 +32,7 @@ impl Control {
         }
     }
 
-    async fn make_due(&self, now: i64) -> Result<(), Refused> {
+    pub(super) async fn make_due(&self, now: i64) -> Result<(), Refused> {
         let ids = sqlx::query_scalar!("SELECT cluster_id FROM backup_policies WHERE enabled = 1");
         for id in ids.fetch_all(self.db.pool()).await? {
             let Some(cluster) = cluster::find(&self.db, &id).await? else { continue };
@@ -60,7 +60,7 @@ impl Control {
         Ok(change.commit().await?)
     }
 
-    async fn delete_expired(&self, now: i64) -> Result<(), Refused> {
+    pub(super) async fn delete_expired(&self, now: i64) -> Result<(), Refused> {
         let available = BackupStatus::Available.as_str();
         let ids = sqlx::query_scalar!("SELECT id FROM backups WHERE expires_at <= ? AND status = ?", now, available);
         for id in ids.fetch_all(self.db.pool()).await? {

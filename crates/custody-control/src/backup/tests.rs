@@ -514,6 +514,8 @@ async fn what_nobody_needs_is_removed_at_the_start_but_not_beside_a_backup_that_
     assert_eq!(world.storage.take(), [format!("clean up {CLUSTER} but []")]);
     let asked = world.ask().await;
     world.until(&asked.job_id, JobStatus::Running).await;
+    // Now it takes its turn.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     let at_once = tokio::time::timeout(Duration::from_millis(500), Arc::clone(&world.control).clean_up_backups());
     assert!(at_once.await.is_err() && world.storage.take().is_empty(), "it waits for its turn");
 }

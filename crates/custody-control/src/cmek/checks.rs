@@ -205,9 +205,10 @@ fn clusters(key: &Key) -> Option<String> {
 fn lost(key: &Key) -> String {
     let backups = (!key.backups.is_empty()).then(|| format!("backups {}", key.backups.join(", ")));
     let lost: Vec<String> = clusters(key).into_iter().chain(backups).collect();
-    let what = match lost.is_empty() {
-        true => "no cluster lives under it".to_owned(),
-        false => format!("with it the data of {} can never be opened again", lost.join(" and of ")),
+    let what = if lost.is_empty() {
+        "no cluster lives under it".to_owned()
+    } else {
+        format!("with it the data of {} can never be opened again", lost.join(" and of "))
     };
     format!(
         "key {} is scheduled for deletion: {what}. Its owner can cancel that until then (aws kms cancel-key-deletion)",
