@@ -3,8 +3,9 @@
 import pytest
 from playwright.sync_api import expect
 
-from helpers.clusters import add_key, fill
-from helpers.console import PHONE, rows
+from helpers.aws import REGION
+from helpers.clusters import add_key, count, fill, roll_back
+from helpers.console import PHONE, AddKey, create_user, rows
 from helpers.control import ADMIN_PASSWORD, Cluster
 
 SCRIPT = "<script>document.title='taken'</script>"
@@ -353,6 +354,24 @@ def test_a_cluster_is_suspended_resumed_sealed_unsealed_dropped_and_taken_back(c
     expect(status).to_contain_text("DELETING")
     me.click("Take the drop back")
     expect(status).to_contain_text("RUNNING")
+
+
+def test_a_cluster_that_was_rolled_back_is_opened_once_somebody_takes_the_loss(control, filled, visit):
+    project, _, cluster = filled
+    fill_more = lambda: cluster.client().insert("rows", [{"id": 99, "vector": [0, 0, 0, 1]}])  # noqa: E731
+    me = visit(control).sign_in().open(f"/projects/{project}/clusters/{cluster.id}")
+    expect(me.button("Open all the same")).to_have_count(0)
+    roll_back(cluster, fill_more)
+    expect(me.page.locator("#banner")).to_contain_text("rolled back")
+    me.click("Open all the same")
+    expect(me.dialog()).to_contain_text("What was written since is lost")
+    me.click("Cancel", me.dialog())
+    assert cluster.describe()["rolledBack"], "nothing was opened by looking"
+    me.click("Open all the same")
+    me.click("Open and lose what is missing", me.dialog())
+    expect(me.page.locator("#status")).to_contain_text("RUNNING")
+    expect(me.button("Open all the same")).to_have_count(0)
+    assert count(cluster.client()) == 20
 
 
 def test_charts_are_drawn_from_the_nodes_own_figures(control, filled, visit):

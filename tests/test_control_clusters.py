@@ -13,7 +13,7 @@ import time
 
 import pytest
 
-from helpers.clusters import add_key, count, fill, is_dark
+from helpers.clusters import add_key, count, fill, is_dark, roll_back
 from helpers.control import ADMIN_KEY, Control, own_address
 from helpers.kms import LocalKms
 from helpers.ports import free_port
@@ -555,23 +555,17 @@ def test_a_storage_that_was_rolled_back_is_refused_until_somebody_takes_the_loss
     client = cluster.client()
     fill(client, 10)
     client.flush("rows")
-    cluster.do("suspend")
-    before = control.data_dir / "before"
-    shutil.copytree(cluster.storage, before)
-    cluster.do("resume")
-    cluster.wait_for_status("RUNNING")
-    client = cluster.client()
-    for number in range(10, 30):
-        client.insert("rows", [{"id": number, "vector": [number, 0, 0, 1]}])
-    assert count(client) == 30
-    cluster.do("suspend")
-    shutil.rmtree(cluster.storage)
-    shutil.copytree(before, cluster.storage)
-    cluster.do("resume")
 
+    def write_more():
+        client = cluster.client()
+        for number in range(10, 30):
+            client.insert("rows", [{"id": number, "vector": [number, 0, 0, 1]}])
+        assert count(client) == 30
+
+    roll_back(cluster, write_more)
     control.wait_for("the rollback to be told", lambda: "rolled back" in cluster.describe().get("statusReason", ""))
     shown = cluster.describe()
-    assert shown["status"] == "ABNORMAL" and "openBelowAnchor" in shown["statusReason"]
+    assert shown["status"] == "ABNORMAL" and "openBelowAnchor" in shown["statusReason"] and shown["rolledBack"]
     assert is_dark(cluster)
     reader = control.create_api_key("ProjectReadOnly", project)
     assert control.refused("POST", f"{cluster.path}/openBelowAnchor", token=reader).status == 403
@@ -580,6 +574,7 @@ def test_a_storage_that_was_rolled_back_is_refused_until_somebody_takes_the_loss
     assert count(cluster.client()) == 10
     assert "cluster.openBelowAnchor" in [it["action"] for it in control.call("GET", f"/v2/projects/{project}/activities")]
     control.wait_for("nothing more to be told", lambda: "statusReason" not in cluster.describe())
+    assert not cluster.describe()["rolledBack"]
     assert control.refused("POST", f"{cluster.path}/openBelowAnchor").status == 409
 
 
