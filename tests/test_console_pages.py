@@ -244,6 +244,66 @@ def test_every_page_fits_a_phone(control, filled, visit):
     assert {place: pixels for place, pixels in wide.items() if pixels} == {}
 
 
+def test_no_state_of_the_dialog_nor_a_page_that_comes_once_is_at_fault(make_control, service, shell, visit):
+    """What `walk` does not come by: it takes a key in AWS, something that was just made, or something that is refused."""
+    control = make_control(env=service.service.environment()).start()
+    me = visit(control, bypass_csp=True).sign_in()
+    project = me.make_project("payments")
+    me.go("CMEK")
+    wrong: dict[str, list[str]] = {}
+    dialog = AddKey(me, shell)
+    expect(dialog.field("trust-policy")).to_contain_text("sts:AssumeRole")
+    wrong["step 1"] = me.faults()
+    dialog.create_role("custody-console-looked-at")
+    wrong["step 2"] = me.faults()
+    key_arn = dialog.create_key()
+    dialog.next("Associate the KMS key with the IAM role")
+    # The role has no policy yet.
+    assert "failed" in dialog.validate().values()
+    wrong["step 3, with a check that failed"] = me.faults()
+    dialog.associate(key_arn)
+    assert set(dialog.validate().values()) == {"passed"}
+    wrong["step 3, with all that passed"] = me.faults()
+    dialog.add()
+    expect(me.row(key_arn)).to_be_visible()
+    AddKey(me, shell).field("tab-existing").click()
+    expect(dialog.field("role-existing")).to_be_visible()
+    wrong["the tab of an existing role"] = me.faults()
+    me.click("Close", dialog.dialog.locator(".dialog-foot"))
+
+    [key] = control.call("GET", f"/v2/projects/{project}/cmek/keys")["keys"]
+    me.go("Clusters")
+    me.page.get_by_role("link", name="+ Cluster", exact=True).click()
+    me.fill("Cluster name", "vectors")
+    me.page.get_by_role("switch").check()
+    me.page.get_by_role("radio", name=key["name"]).check()
+    me.click("Create Cluster")
+    expect(me.page.locator("#new-password")).to_be_visible()
+    wrong["the credentials of a new cluster"] = me.faults()
+    progress = me.page.locator("#progress").get_attribute("data-live")
+    me.page.get_by_role("link", name="To the cluster", exact=True).click()
+    expect(me.page.locator("#status")).to_contain_text("RUNNING")
+    at = me.path
+    me.open(progress)
+    wrong["its progress"] = me.faults()
+    shell.run(f"aws kms disable-key --region {REGION} --key-id {key_arn}")
+    me.go("API Keys")
+    me.click("+ API Key")
+    me.fill("Name", "reporting", me.dialog())
+    me.fill("Your password", ADMIN_PASSWORD, me.dialog())
+    me.click("Create API key", me.dialog())
+    expect(me.page.locator("#secret")).to_be_visible()
+    wrong["a secret that is shown once"] = me.faults()
+    me.open(at)
+    expect(me.page.locator("#banner")).to_contain_text("The key is REVOKED")
+    wrong["a cluster whose key is refused"] = me.faults()
+    reader = visit(control, bypass_csp=True).sign_in("reader", create_user(control, "reader", "ProjectReadOnly", project))
+    reader.open(f"/projects/{project}/cmek")
+    expect(reader.heading("You may not do this")).to_be_visible()
+    wrong["a page that is refused"] = reader.faults()
+    assert {place: found for place, found in wrong.items() if found} == {}
+
+
 def test_the_console_works_by_keyboard_alone(control, visit):
     me = visit(control)
     me.open("/sign-in")
