@@ -1,5 +1,7 @@
 """The console's pages: what stands on them, whatever things are called, on any screen, for any reader."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
@@ -348,11 +350,22 @@ def test_the_console_works_by_keyboard_alone(control, visit):
 
 def test_times_are_the_viewers(control, visit):
     project = control.create_project("payments")
+    cluster = control.create_cluster(project)
+    cluster.drop(3)
+    [told] = re.findall(r"\S+Z(?=;)", cluster.describe()["statusReason"])
     shown = []
     for zone in ("America/Los_Angeles", "Asia/Tokyo"):
         me = visit(control, timezone_id=zone).sign_in().open(f"/projects/{project}/activities")
         shown.append(me.page.locator("main time").first.inner_text())
-    assert shown[0] != shown[1]
+        # What stands within a sentence too, with what the service said in its title, and nothing else of it changed.
+        me.open(f"/projects/{project}/clusters/{cluster.id}")
+        reason = me.page.locator("#overview > .reason")
+        time = reason.locator("time")
+        assert time.get_attribute("title") == told
+        expect(reason).to_have_text(f"it is destroyed at {time.inner_text()}; undrop takes it back until then")
+        shown.append(time.inner_text())
+        assert told not in me.page.locator("main").inner_text()
+    assert len(set(shown)) == 4
 
 
 def test_api_keys_and_alert_rules_are_made_shown_once_and_deleted(control, visit):
