@@ -153,6 +153,28 @@ def test_a_cluster_whose_making_fails_leaves_nothing(make_control, make_local_km
     control.create_cluster(project, arn)
 
 
+def test_a_cluster_whose_node_can_not_start_leaves_nothing(control):
+    project, nodes = control.create_project(), control.data_dir / "nodes"
+
+    def failed(asked) -> str:
+        job = control.job(asked.made["jobId"], "FAILED")
+        assert control.refused("GET", asked.path).status == 404 and control.clusters() == []
+        assert control.node_processes() == {} and not asked.storage.exists() and not (nodes / asked.id).exists()
+        return job["message"]
+
+    # Somebody else takes its port, after the answer that names it and before its node is there.
+    asked = control.ask_cluster(project)
+    host, port = asked.describe()["connectAddress"].removeprefix("http://").split(":")
+    with socket.create_server((host, int(port))):
+        assert f":{port}" in failed(asked)
+    # Where nodes' directories are made, none can be, not even by root: it leads to a place that is not there.
+    shutil.rmtree(nodes)
+    nodes.symlink_to(control.directory / "not-there" / "nor-here")
+    assert "its process can't be started" in failed(control.ask_cluster(project))
+    nodes.unlink()
+    control.create_cluster(project)
+
+
 def test_a_disabled_key_darkens_its_clusters_alone_and_enabled_they_come_back(control, kms):
     project = control.create_project()
     arns = [kms.create_key() for _ in range(2)]
