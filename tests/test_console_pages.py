@@ -1,6 +1,8 @@
 """The console's pages: what stands on them, whatever things are called, on any screen, for any reader."""
 
+import contextlib
 import re
+import sqlite3
 
 import pytest
 from playwright.sync_api import expect
@@ -477,7 +479,10 @@ def test_charts_are_drawn_from_the_nodes_own_figures(control, filled, visit):
 
     control.wait_for("a chart of requests", busy)
     expect(me.page.get_by_role("img", name="Memory:")).not_to_have_accessible_name("Memory: 0 MiB")
-    for chart in ("requests", "latency", "memory"):
+    # A minute's calls are drawn once it is over: instead of waiting for that, those that made the cluster are made older.
+    with contextlib.closing(sqlite3.connect(control.data_dir / "control.db", timeout=30)) as database, database:
+        database.execute("UPDATE kms_calls SET at = at - 180000")
+    for chart in ("requests", "latency", "memory", "kms"):
         expect(me.page.locator(f"svg.{chart} path.line")).to_have_count(1)
 
 
