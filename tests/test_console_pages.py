@@ -1,10 +1,15 @@
 """The console's pages: what stands on them, whatever things are called, on any screen, for any reader."""
 
+import contextlib
+import re
+import sqlite3
+
 import pytest
 from playwright.sync_api import expect
 
-from helpers.clusters import add_key, fill
-from helpers.console import PHONE, rows
+from helpers.aws import REGION
+from helpers.clusters import add_key, count, fill, roll_back
+from helpers.console import PHONE, AddKey, create_user, rows
 from helpers.control import ADMIN_PASSWORD, Cluster
 
 SCRIPT = "<script>document.title='taken'</script>"
@@ -174,6 +179,9 @@ def test_no_name_breaks_a_page(control, make_local_kms, visit):
             cluster = control.create_cluster(project, arn, name)
             client = cluster.client()
             fill(client, rows=2)
+            # What users store is worse than what they call things by: each name as a value, and as a field of its own.
+            hostile = {"id": 7, "vector": [7, 0, 0, 1], "text": name} | {it: it for it in HOSTILE}
+            client.insert("rows", [hostile])
             client.create_database("b" * 200 if number else "b_1")
             pages += [f"{at}/clusters/{cluster.id}", f"{at}/jobs"]
         for path in pages:
@@ -183,6 +191,20 @@ def test_no_name_breaks_a_page(control, make_local_kms, visit):
             assert me.overflows() == 0, (path, name)
             if path not in (f"{at}/activities", f"{at}/jobs"):
                 assert name in " ".join([me.page.locator("body").inner_text(), *(it.input_value() for it in me.page.locator("input").all())]), path
+        if number in (0, 5):
+            me.open(f"{at}/clusters/{cluster.id}")
+            me.connect("root", cluster.made["password"])
+            me.open(f"{at}/clusters/{cluster.id}/collection#db=default&name=rows")
+            expect(me.page.locator("#rows tbody tr")).to_have_count(3)
+            me.page.locator("#search-vector").fill("[7, 0, 0, 1]")
+            me.page.locator("#search-limit").fill("1")
+            me.click("Search")
+            expect(me.page.locator("#found")).to_contain_text("1 found")
+            for place in ("#rows", "#found"):
+                written = me.page.locator(place).text_content()
+                # As a column, and as what stands in it; long values end early.
+                assert all(written.count(it[:100]) >= 2 for it in HOSTILE), place
+            assert me.page.title() != "taken" and me.overflows() == 0
     # Signing in under such a name, and being shown in the frame.
     control.call("POST", "/v2/users", {"name": SCRIPT, "password": "password-1", "role": "ProjectReadOnly"})
     it = visit(control).sign_in(SCRIPT, "password-1")
@@ -243,6 +265,66 @@ def test_every_page_fits_a_phone(control, filled, visit):
     assert {place: pixels for place, pixels in wide.items() if pixels} == {}
 
 
+def test_no_state_of_the_dialog_nor_a_page_that_comes_once_is_at_fault(make_control, service, shell, visit):
+    """What `walk` does not come by: it takes a key in AWS, something that was just made, or something that is refused."""
+    control = make_control(env=service.service.environment()).start()
+    me = visit(control, bypass_csp=True).sign_in()
+    project = me.make_project("payments")
+    me.go("CMEK")
+    wrong: dict[str, list[str]] = {}
+    dialog = AddKey(me, shell)
+    expect(dialog.field("trust-policy")).to_contain_text("sts:AssumeRole")
+    wrong["step 1"] = me.faults()
+    dialog.create_role("custody-console-looked-at")
+    wrong["step 2"] = me.faults()
+    key_arn = dialog.create_key()
+    dialog.next("Associate the KMS key with the IAM role")
+    # The role has no policy yet.
+    assert "failed" in dialog.validate().values()
+    wrong["step 3, with a check that failed"] = me.faults()
+    dialog.associate(key_arn)
+    assert set(dialog.validate().values()) == {"passed"}
+    wrong["step 3, with all that passed"] = me.faults()
+    dialog.add()
+    expect(me.row(key_arn)).to_be_visible()
+    AddKey(me, shell).field("tab-existing").click()
+    expect(dialog.field("role-existing")).to_be_visible()
+    wrong["the tab of an existing role"] = me.faults()
+    me.click("Close", dialog.dialog.locator(".dialog-foot"))
+
+    [key] = control.call("GET", f"/v2/projects/{project}/cmek/keys")["keys"]
+    me.go("Clusters")
+    me.page.get_by_role("link", name="+ Cluster", exact=True).click()
+    me.fill("Cluster name", "vectors")
+    me.page.get_by_role("switch").check()
+    me.page.get_by_role("radio", name=key["name"]).check()
+    me.click("Create Cluster")
+    expect(me.page.locator("#new-password")).to_be_visible()
+    wrong["the credentials of a new cluster"] = me.faults()
+    progress = me.page.locator("#progress").get_attribute("data-live")
+    me.page.get_by_role("link", name="To the cluster", exact=True).click()
+    expect(me.page.locator("#status")).to_contain_text("RUNNING")
+    at = me.path
+    me.open(progress)
+    wrong["its progress"] = me.faults()
+    shell.run(f"aws kms disable-key --region {REGION} --key-id {key_arn}")
+    me.go("API Keys")
+    me.click("+ API Key")
+    me.fill("Name", "reporting", me.dialog())
+    me.fill("Your password", ADMIN_PASSWORD, me.dialog())
+    me.click("Create API key", me.dialog())
+    expect(me.page.locator("#secret")).to_be_visible()
+    wrong["a secret that is shown once"] = me.faults()
+    me.open(at)
+    expect(me.page.locator("#banner")).to_contain_text("The key is REVOKED")
+    wrong["a cluster whose key is refused"] = me.faults()
+    reader = visit(control, bypass_csp=True).sign_in("reader", create_user(control, "reader", "ProjectReadOnly", project))
+    reader.open(f"/projects/{project}/cmek")
+    expect(reader.heading("You may not do this")).to_be_visible()
+    wrong["a page that is refused"] = reader.faults()
+    assert {place: found for place, found in wrong.items() if found} == {}
+
+
 def test_the_console_works_by_keyboard_alone(control, visit):
     me = visit(control)
     me.open("/sign-in")
@@ -287,11 +369,22 @@ def test_the_console_works_by_keyboard_alone(control, visit):
 
 def test_times_are_the_viewers(control, visit):
     project = control.create_project("payments")
+    cluster = control.create_cluster(project)
+    cluster.drop(3)
+    [told] = re.findall(r"\S+Z(?=;)", cluster.describe()["statusReason"])
     shown = []
     for zone in ("America/Los_Angeles", "Asia/Tokyo"):
         me = visit(control, timezone_id=zone).sign_in().open(f"/projects/{project}/activities")
         shown.append(me.page.locator("main time").first.inner_text())
-    assert shown[0] != shown[1]
+        # What stands within a sentence too, with what the service said in its title, and nothing else of it changed.
+        me.open(f"/projects/{project}/clusters/{cluster.id}")
+        reason = me.page.locator("#overview > .reason")
+        time = reason.locator("time")
+        assert time.get_attribute("title") == told
+        expect(reason).to_have_text(f"it is destroyed at {time.inner_text()}; undrop takes it back until then")
+        shown.append(time.inner_text())
+        assert told not in me.page.locator("main").inner_text()
+    assert len(set(shown)) == 4
 
 
 def test_api_keys_and_alert_rules_are_made_shown_once_and_deleted(control, visit):
@@ -355,6 +448,24 @@ def test_a_cluster_is_suspended_resumed_sealed_unsealed_dropped_and_taken_back(c
     expect(status).to_contain_text("RUNNING")
 
 
+def test_a_cluster_that_was_rolled_back_is_opened_once_somebody_takes_the_loss(control, filled, visit):
+    project, _, cluster = filled
+    fill_more = lambda: cluster.client().insert("rows", [{"id": 99, "vector": [0, 0, 0, 1]}])  # noqa: E731
+    me = visit(control).sign_in().open(f"/projects/{project}/clusters/{cluster.id}")
+    expect(me.button("Open all the same")).to_have_count(0)
+    roll_back(cluster, fill_more)
+    expect(me.page.locator("#banner")).to_contain_text("rolled back")
+    me.click("Open all the same")
+    expect(me.dialog()).to_contain_text("What was written since is lost")
+    me.click("Cancel", me.dialog())
+    assert cluster.describe()["rolledBack"], "nothing was opened by looking"
+    me.click("Open all the same")
+    me.click("Open and lose what is missing", me.dialog())
+    expect(me.page.locator("#status")).to_contain_text("RUNNING")
+    expect(me.button("Open all the same")).to_have_count(0)
+    assert count(cluster.client()) == 20
+
+
 def test_charts_are_drawn_from_the_nodes_own_figures(control, filled, visit):
     project, _, cluster = filled
     me = visit(control).sign_in().open(f"/projects/{project}/clusters/{cluster.id}")
@@ -368,7 +479,10 @@ def test_charts_are_drawn_from_the_nodes_own_figures(control, filled, visit):
 
     control.wait_for("a chart of requests", busy)
     expect(me.page.get_by_role("img", name="Memory:")).not_to_have_accessible_name("Memory: 0 MiB")
-    for chart in ("requests", "latency", "memory"):
+    # A minute's calls are drawn once it is over: instead of waiting for that, those that made the cluster are made older.
+    with contextlib.closing(sqlite3.connect(control.data_dir / "control.db", timeout=30)) as database, database:
+        database.execute("UPDATE kms_calls SET at = at - 180000")
+    for chart in ("requests", "latency", "memory", "kms"):
         expect(me.page.locator(f"svg.{chart} path.line")).to_have_count(1)
 
 

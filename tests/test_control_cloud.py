@@ -5,12 +5,14 @@ import json
 import os
 import pathlib
 import re
+import time
 
 import pytest
 
 from helpers.aws import SERVICE_ACCOUNT, Account, Trail
 from helpers.clusters import count, fill, has_in_memory, is_dark
 from helpers.dialog import REGION_ID, SetUp
+from helpers.webhook import Receiver
 
 
 @pytest.fixture
@@ -23,12 +25,32 @@ def set_up(control, shell) -> SetUp:
     return SetUp(control, shell, control.create_project())
 
 
+def sent(receiver: Receiver, kind: str, since: int) -> str:
+    """What alerts of a kind said, of those that came since there were so many."""
+    alerts = [json.loads(body) for _, _, body in receiver.got[since:]]
+    return "\n".join(it["data"]["message"] for it in alerts if it["type"] == kind)
+
+
 def create(control, set_up: SetUp, name: str = "cluster"):
     return control.create_cluster(set_up.project, set_up.key_arn, name, regionId=REGION_ID)
 
 
-def test_every_way_to_take_the_key_away_darkens_the_cluster_and_given_back_it_serves(control, set_up):
+# Long beside the time that a check takes, so that an interval more or less shows.
+INTERVAL = 5
+# Between a denial and the second look that confirms it.
+CONFIRMATION = 2
+# A check under way, the look for deliveries that are due, and a machine that runs other tests besides.
+SLACK = 3
+
+
+def test_every_way_to_take_the_key_away_is_told_within_two_intervals_and_given_back_it_serves(make_control, service, shell, receiver):
+    arguments = ("--key-check-interval", f"{INTERVAL}s", "--webhook-allow", f"127.0.0.1:{receiver.port}")
+    control = make_control(env=service.service.environment(), arguments=arguments).start()
+    set_up = SetUp(control, shell, control.create_project())
     key_id = set_up.add()
+    for kind in ("keyStatus", "clusterStatus"):
+        rule = {"name": kind, "url": receiver.url, "kinds": [kind]}
+        control.call("POST", f"/v2/projects/{set_up.project}/alerts", rule)
     cluster = create(control, set_up)
     other = SetUp(control, set_up.shell, control.create_project("other"))
     other.add()
@@ -57,9 +79,22 @@ def test_every_way_to_take_the_key_away_darkens_the_cluster_and_given_back_it_se
         ("trust", lambda: set_up.set_trust(trust.replace("user/", "user/not-")), lambda: set_up.set_trust(trust), "(?i)denied|not authorized"),
         ("role", delete_role, make_role, "(?i)denied|not authorized|no such role|not exist|cannot be found"),
     ]:
+        heard = len(receiver.got)
         take()
-        shown = cluster.wait_for_status("ABNORMAL")
-        control.wait_for(f"{what}: the key to be REVOKED", lambda: set_up.key(key_id)["status"] == "REVOKED")
+        began = time.monotonic()
+        late = began + 2 * INTERVAL + CONFIRMATION + SLACK
+        told = {
+            "the key": lambda: set_up.key(key_id)["status"] == "REVOKED",
+            "the cluster": lambda: cluster.describe()["status"] == "ABNORMAL",
+            "the key's webhook": lambda heard=heard: "REVOKED" in sent(receiver, "keyStatus", heard),
+            "the cluster's webhook": lambda heard=heard: "ABNORMAL" in sent(receiver, "clusterStatus", heard),
+        }
+        took: dict[str, float] = {}
+        while len(took) < len(told):
+            took |= {name: time.monotonic() - began for name, is_so in told.items() if name not in took and is_so()}
+            assert time.monotonic() < late, f"{what}: of {set(told)}, only {took} within two intervals"
+            time.sleep(0.05)
+        shown = cluster.describe()
         assert re.search(words, shown["statusReason"]), (what, shown["statusReason"])
         assert is_dark(cluster)
         assert count(neighbours) == 20 and neighbour.describe()["status"] == "RUNNING"

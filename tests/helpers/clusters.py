@@ -1,5 +1,7 @@
 """What tests do with a cluster of the control plane."""
 
+import shutil
+
 from pymilvus import MilvusClient
 
 from .control import Cluster, Control
@@ -17,6 +19,20 @@ def fill(client: MilvusClient, rows: int = 20, name: str = "rows") -> None:
 
 def count(client: MilvusClient, name: str = "rows") -> int:
     return client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]
+
+
+def roll_back(cluster: Cluster, change) -> None:
+    """Lets `change` happen, then puts the cluster's storage back to what it was before, and starts the cluster over it."""
+    before = cluster.control.directory / "before"
+    cluster.do("suspend")
+    shutil.copytree(cluster.storage, before)
+    cluster.do("resume")
+    cluster.wait_for_status("RUNNING")
+    change()
+    cluster.do("suspend")
+    shutil.rmtree(cluster.storage)
+    shutil.copytree(before, cluster.storage)
+    cluster.do("resume")
 
 
 def is_dark(cluster: Cluster, *, database: str = "default") -> bool:

@@ -166,8 +166,29 @@ class Visit:
         return [f"{it['id']}: {it['help']}: {[node['html'][:200] for node in it['nodes']]}" for it in grave]
 
     def overflows(self) -> int:
-        """By how many pixels the page is wider than the screen."""
-        return self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        """By how many pixels the page, or a dialog that is open on it, is wider than what it has to fit into. A dialog lies
+        above the page, which is as wide as it was, and scrolls by itself."""
+        script = """() => {
+            const screen = document.documentElement;
+            const wide = [screen.scrollWidth - screen.clientWidth];
+            for (const it of document.querySelectorAll("dialog[open]")) {
+                const {left, right} = it.getBoundingClientRect();
+                wide.push(it.scrollWidth - it.clientWidth, Math.ceil(right) - screen.clientWidth, Math.ceil(-left));
+            }
+            return Math.max(...wide);
+        }"""
+        return self.page.evaluate(script)
+
+    def faults(self) -> list[str]:
+        """What axe finds in light and in dark, and whether it fits a phone: all of a state that is not reached twice."""
+        found = []
+        for scheme in ("light", "dark"):
+            self.page.emulate_media(color_scheme=scheme)
+            found += [f"{scheme}: {it}" for it in self.axe()]
+        self.page.set_viewport_size(PHONE)
+        found += [f"{pixels} pixels too wide for a phone" for pixels in [self.overflows()] if pixels]
+        self.page.set_viewport_size(DESKTOP)
+        return found
 
     def fetch(self, method: str, path: str, **headers: str):
         """A request of the page's own script: status and text."""

@@ -45,7 +45,7 @@ class SetUp:
     """A customer who does what the dialog shows, step by step."""
 
     def __init__(self, control, shell: Shell, project: str, *, role_arn: str | None = None):
-        self.control, self.shell, self.project = control, shell, project
+        self.control, self.shell, self.project, self.region_id = control, shell, project, REGION_ID
         self.role = role_arn.rsplit("/", 1)[1] if role_arn else f"custody=role+{uuid.uuid4().hex[:8]}"
         self.role_arn = role_arn or self.create_role()
         made = shell.run(self.shown()["createKeyCommand"])
@@ -53,7 +53,7 @@ class SetUp:
         self.put_policy()
 
     def shown(self, **more: str) -> dict:
-        query = {"provider": "aws", "regionId": REGION_ID, "roleName": self.role.replace("+", "%2B"), **more}
+        query = {"provider": "aws", "regionId": self.region_id, "roleName": self.role.replace("+", "%2B"), **more}
         text = "&".join(f"{name}={value}" for name, value in query.items())
         return self.control.call("GET", f"/v2/projects/{self.project}/cmek/setup?{text}")
 
@@ -68,7 +68,7 @@ class SetUp:
         self.shell.run(shown["putRolePolicyCommand"])
 
     def body(self, **changed) -> dict:
-        body = {"provider": "aws", "regionId": REGION_ID, "keyArn": self.key_arn, "roleArn": self.role_arn}
+        body = {"provider": "aws", "regionId": self.region_id, "keyArn": self.key_arn, "roleArn": self.role_arn}
         return body | changed
 
     def path(self, rest: str = "") -> str:

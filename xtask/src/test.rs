@@ -66,7 +66,14 @@ pub(crate) fn run(args: &TestArgs, steps: &mut Steps) -> Result<(), Failure> {
 
 /// Keeps the user's own AWS account and settings out of a test command.
 pub(crate) fn without_settings(command: &mut Command) -> &mut Command {
-    let settings = ["CUSTODY_CRASH_ROUNDS", "CUSTODY_CRASH_SEED", "CUSTODY_CRASH_PAUSE", "CUSTODY_CRASH_CLUSTERS"];
+    let settings = [
+        "CUSTODY_CRASH_ROUNDS",
+        "CUSTODY_CRASH_SEED",
+        "CUSTODY_CRASH_PAUSE",
+        "CUSTODY_CRASH_CLUSTERS",
+        "CUSTODY_CONTROL_CRASH_ROUNDS",
+        "CUSTODY_TEST_NO_SKIPS",
+    ];
     for (name, _) in std::env::vars_os() {
         let theirs = |name: &str| name.starts_with("AWS_") || name.starts_with("CUSTODY_") || name == "RUST_LOG";
         if name.to_str().is_some_and(|name| theirs(name) && !settings.contains(&name)) {

@@ -19,6 +19,18 @@
     decrypt: "The key decrypts what it has encrypted (kms:Decrypt)",
     clock: "The clock of this service agrees with AWS's",
   };
+
+  // The roles by which keys of the project are reached, as the page has them now: a key that was added may have brought one.
+  function roles() {
+    const [field, chosen] = [at("role-existing"), at("role-existing").value];
+    const known = [...at("known-roles").children].map((it) => it.textContent);
+    field.replaceChildren(...known.map((arn) => new Option(arn)));
+    if (known.includes(chosen)) field.value = chosen;
+    at("tab-existing").disabled = !known.length;
+    at("no-role").hidden = Boolean(known.length);
+  }
+
+  roles();
   const initial = Object.fromEntries(fields.map((id) => [id, at(id).value]));
   let [tab, step, running] = ["new", 1, null];
 
@@ -163,6 +175,7 @@
       at(id).removeAttribute("aria-invalid");
       if (at(`${id}-error`)) custody.tell(at(`${id}-error`), "");
     }
+    roles();
     [tab, step] = ["new", 1];
     at("resumed").hidden = true;
     forget();
@@ -306,6 +319,9 @@
     draw();
   });
   dialog.addEventListener("close", () => running?.abort());
+  document.addEventListener("custody:updated", ({ target }) => {
+    if (target.id === "known-roles") roles();
+  });
   at("start-over").addEventListener("click", clear);
   at("next").addEventListener("click", next);
   at("back").addEventListener("click", () => {

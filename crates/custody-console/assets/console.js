@@ -9,7 +9,24 @@ const custody = (() => {
 
   const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
+  const TIME = /(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)/;
+
+  // Times within what a service or a node says are times too.
+  function markTimes(place) {
+    const walker = document.createTreeWalker(place, NodeFilter.SHOW_TEXT, (text) =>
+      TIME.test(text.data) && !text.parentElement.closest("time") ? NodeFilter.FILTER_ACCEPT : NodeFilter.FILTER_REJECT);
+    const texts = [];
+    while (walker.nextNode()) texts.push(walker.currentNode);
+    for (const text of texts) {
+      // Split by what is captured: every second part is a time.
+      const parts = text.data.split(TIME).map((part, number) =>
+        number % 2 ? Object.assign(document.createElement("time"), { dateTime: part, textContent: part }) : part);
+      text.replaceWith(...parts);
+    }
+  }
+
   function localTimes(root) {
+    root.querySelectorAll("[data-times]").forEach(markTimes);
     for (const time of root.querySelectorAll("time[datetime]")) {
       const at = new Date(time.dateTime);
       if (!Number.isNaN(at.getTime())) {

@@ -94,6 +94,11 @@ impl ClusterPage {
         matches!(self.cluster.status, ClusterStatus::Running | ClusterStatus::Abnormal)
     }
 
+    /// Whether it, or a part of it, is refused since its storage is older than it was, which somebody can take as it is.
+    fn is_rolled_back(&self) -> bool {
+        self.is_running() && self.cluster.rolled_back
+    }
+
     fn is_suspended(&self) -> bool {
         self.cluster.status == ClusterStatus::Suspended
     }

@@ -130,6 +130,9 @@ pub struct Cluster {
     pub deletion_protection: bool,
     /// Whether it is sealed by hand, or waits for somebody to unseal it.
     pub sealed: bool,
+    /// Whether its storage, or that of one of its databases, was put back below its anchor: `openBelowAnchor` opens it all the
+    /// same.
+    pub rolled_back: bool,
     /// When it is destroyed, if it is dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drop_time: Option<String>,
@@ -152,6 +155,7 @@ impl Cluster {
             connect_address: address,
             create_time: rfc3339(row.created_at),
             sealed: row.held || row.waits,
+            rolled_back: live.is_rolled_back(),
             drop_time: row.drop_at.map(rfc3339),
             cluster_id: row.id,
             cluster_name: row.name,
