@@ -150,7 +150,7 @@ impl Linked {
         let state = Mutex::new(State { inherited, config, anchor: None, untold: false });
         let link = Arc::new(link);
         let bucket = Arc::new(BucketSessions::new(Arc::clone(&link)));
-        let worker = Worker::new(Arc::clone(&link), settings, keys, config.storage_sessions);
+        let worker = Worker::new(Arc::clone(&link), settings, keys);
         Self { link, bucket, tally: Arc::default(), worker, state, commands: tokio::sync::Mutex::new(commands) }
     }
 

@@ -21,7 +21,7 @@ use crate::{
     node,
     restore_mark::{self, Mark},
     root_keys::KeyArgs,
-    storage::{Sessions, Storage},
+    storage::{self, Sessions, Storage},
 };
 
 /// A cluster that is open.
@@ -46,8 +46,6 @@ struct Bench {
     settings: Settings,
     cluster: ClusterId,
     key: Option<String>,
-    /// Whether buckets are reached in sessions of the control plane's.
-    sessions: bool,
 }
 
 /// A piece of work that has begun.
@@ -60,9 +58,9 @@ struct Current {
 }
 
 impl Worker {
-    pub(crate) fn new(link: Arc<Link>, settings: Settings, keys: &KeyArgs, sessions: bool) -> Self {
+    pub(crate) fn new(link: Arc<Link>, settings: Settings, keys: &KeyArgs) -> Self {
         let (cluster, key) = (keys.cluster_id.clone(), keys.key_arn.clone());
-        Self { bench: Bench { link, settings, cluster, key, sessions }, current: Mutex::default() }
+        Self { bench: Bench { link, settings, cluster, key }, current: Mutex::default() }
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Option<Current>) -> T) -> T {
@@ -254,8 +252,9 @@ impl Bench {
     }
 
     fn backups(&self, url: &str, cluster: &ClusterId, create: bool) -> Result<Arc<dyn ObjectStore>, Failure> {
-        let sessions =
-            self.sessions.then(|| Arc::new(BucketSessions::on_backups(Arc::clone(&self.link), cluster)) as Sessions);
+        // A bucket is reached in sessions of the control plane's, and by nothing else.
+        let sessions = storage::bucket(url)
+            .map(|_| Arc::new(BucketSessions::on_backups(Arc::clone(&self.link), cluster)) as Sessions);
         let store = Storage::within(url, sessions)?.backups(cluster, create)?;
         store.ok_or_else(|| format!("there are no backups of cluster {cluster} in the backups' storage").into())
     }
