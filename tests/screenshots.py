@@ -10,6 +10,7 @@ import time
 from playwright.sync_api import sync_playwright
 
 from helpers.aws import CUSTOMER_ACCOUNT, REGION, Account, Customer, stand_in
+from helpers.backups import back_up
 from helpers.clusters import fill
 from helpers.console import DESKTOP, PHONE, AddKey, Visit, launch
 from helpers.control import Cluster, Control
@@ -76,6 +77,7 @@ class Studio:
             for _ in range(chance.randrange(1, 12)):
                 client.search("documents", data=[rows[chance.randrange(len(rows))]["vector"]], limit=10)
             time.sleep(chance.random() / 2)
+        self.backup = back_up(self.main, backupName="before the move")
         self.keys[1].aws("disable-key")
         self.dark.wait_for_status("ABNORMAL")
 
@@ -99,6 +101,7 @@ class Studio:
             "cmek": f"{at}/cmek",
             "key": f"{at}/cmek/{key}",
             "backups": f"{at}/backups",
+            "restore": f"{at}/backups/{self.main.id}/{self.backup.id}/restore",
             "jobs": f"{at}/jobs",
             "alerts": f"{at}/alerts",
             "activities": f"{at}/activities",
