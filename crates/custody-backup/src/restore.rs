@@ -23,7 +23,9 @@ const CIPHER_KEY: &str = "cipher.key";
 pub struct Restoring {
     /// How sealed objects become sealed objects of the cluster.
     pub how: Bring,
-    /// Only these; `None` is all of the backup, with its users, into a cluster that has nothing yet.
+    /// Whether the cluster was made for this: it has nothing yet, and gets the backup's users too.
+    pub new: bool,
+    /// Only these; `None` is all of the backup, in databases of the same names, which are made where they are missing.
     pub only: Option<Vec<Chosen>>,
     /// Whether databases that had a root key of their own come under the same one again. Else the cluster's is theirs.
     pub keep_database_keys: bool,
@@ -67,26 +69,49 @@ struct Brought<'a> {
 }
 
 impl Backup {
-    /// Restores into an open cluster. Of chosen collections all or nothing is restored; where a whole backup fails, what it has
-    /// made is for the caller to remove with the cluster.
+    /// Restores into an open cluster: all of what is asked for, or nothing. Of a cluster that was made for it, databases may be
+    /// left, for the caller to remove with the cluster.
     pub async fn restore(
         mut self,
         engine: &Engine,
         what: &Restoring,
         progress: &Progress,
     ) -> Result<Restored, BackupError> {
-        let mut restored = Restored::default();
         let chosen = match &what.only {
             Some(chosen) => chosen.clone(),
             None => {
                 self.must_be_open()?;
-                self.make_databases(engine, what).await?;
-                restored.databases = self.databases.len() as u64;
                 self.everything()
             }
         };
+        let mut made = Vec::new();
+        match self.restore_all(engine, what, &chosen, &mut made, progress).await {
+            Ok(restored) => Ok(restored),
+            Err(error) => {
+                if !what.new {
+                    drop_databases(engine, made).await;
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes the databases that it makes.
+    async fn restore_all(
+        &self,
+        engine: &Engine,
+        what: &Restoring,
+        chosen: &[Chosen],
+        made: &mut Vec<String>,
+        progress: &Progress,
+    ) -> Result<Restored, BackupError> {
+        let mut restored = Restored::default();
+        if what.only.is_none() {
+            self.make_databases(engine, what, made).await?;
+            restored.databases = self.databases.len() as u64;
+        }
         let mut brought = Vec::new();
-        let outcome = match self.begin(engine, &chosen, &mut brought).await {
+        let outcome = match self.begin(engine, chosen, &mut brought).await {
             Ok(()) => self.bring(&brought, what.how, progress, &mut restored).await,
             Err(error) => Err(error),
         };
@@ -97,7 +122,7 @@ impl Backup {
             return Err(error);
         }
         finish(engine, brought, what.load).await?;
-        if what.only.is_none() {
+        if what.new {
             self.make_users(engine).await?;
         }
         Ok(restored)
@@ -116,19 +141,29 @@ impl Backup {
         chosen
     }
 
-    async fn make_databases(&self, engine: &Engine, what: &Restoring) -> Result<(), BackupError> {
+    async fn make_databases(
+        &self,
+        engine: &Engine,
+        what: &Restoring,
+        made: &mut Vec<String>,
+    ) -> Result<(), BackupError> {
         for database in &self.databases {
             let (name, mut properties) =
                 (database.manifest.database.name(), database.manifest.database.properties().clone());
             properties.retain(|property, _| !property.starts_with(CIPHER));
-            if name == DEFAULT_DATABASE {
-                engine.alter_database(name, properties, Vec::new()).await?;
-                continue;
+            match (what.new, name) {
+                (true, DEFAULT_DATABASE) => {
+                    engine.alter_database(name, properties, Vec::new()).await?;
+                    continue;
+                }
+                (false, _) if engine.has_database(name) => continue,
+                _ => {}
             }
             if let Some(key) = database.key.as_ref().filter(|_| what.keep_database_keys && engine.encrypted()) {
                 properties.insert(CIPHER_KEY.to_owned(), key.clone());
             }
             engine.create_database(NewDatabase { name: name.to_owned(), properties }).await?;
+            made.push(name.to_owned());
         }
         Ok(())
     }
@@ -200,6 +235,15 @@ impl Brought<'_> {
         })?;
         progress.advance(object.size);
         Ok(())
+    }
+}
+
+/// Takes back databases that a restore which failed has made.
+async fn drop_databases(engine: &Engine, made: Vec<String>) {
+    for name in made {
+        if let Err(error) = engine.drop_database(&name).await {
+            tracing::error!(%error, "a database of a restore that failed could not be taken back: drop it");
+        }
     }
 }
 

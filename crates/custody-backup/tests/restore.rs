@@ -167,7 +167,7 @@ async fn chosen_collections_are_backed_up_and_restored_into_a_cluster_that_serve
         to_database: String::new(),
         to_collection: to.into(),
     };
-    let restoring = |only: Vec<Chosen>| Restoring { only: Some(only), ..everything(Bring::Rekey) };
+    let restoring = |only: Vec<Chosen>| Restoring { new: false, only: Some(only), ..everything(Bring::Rekey) };
     // A name that is taken, one that the backup has not: refused, and nothing else is restored.
     let before = files(&target.store).await.len();
     for bad in [chosen(SHOP, POINTS, POINTS), chosen(SHOP, "empty", "b"), chosen("nowhere", POINTS, "b")] {
@@ -188,6 +188,14 @@ async fn chosen_collections_are_backed_up_and_restored_into_a_cluster_that_serve
     let target = target.reopened(&kms).await;
     assert_eq!(contents(&target.engine, "", "b").await.unwrap(), there);
     target.engine.drop_collection("", "a").await.unwrap();
+    // All of the backup, into databases of the same names: refused as a whole while one name is taken.
+    let what = Restoring { only: None, ..restoring(Vec::new()) };
+    restore(&backups, "backup-1", &original, &target, &kms, &what).await.unwrap_err();
+    assert!(!target.engine.has_database(SHOP), "what it had made is gone");
+    target.engine.drop_collection("", POINTS).await.unwrap();
+    restore(&backups, "backup-1", &original, &target, &kms, &what).await.unwrap();
+    assert_eq!(contents(&target.engine, SHOP, POINTS).await.unwrap(), there);
+    assert_eq!(target.engine.user_hash("reader"), None, "users are the cluster's own");
 }
 
 #[tokio::test]

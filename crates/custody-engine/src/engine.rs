@@ -222,6 +222,11 @@ impl Engine {
         databases.get(&self.tag(name)).cloned().ok_or_else(|| EngineError::DatabaseNotFound(name.to_owned()))
     }
 
+    /// Whether there is a database of a name, dark or not.
+    pub fn has_database(&self, name: &str) -> bool {
+        self.database(name).is_ok()
+    }
+
     fn tag(&self, name: &str) -> [u8; 32] {
         let mut tag = [0; 32];
         tag.copy_from_slice(aws_lc_rs::hmac::sign(&self.tag_key, name.as_bytes()).as_ref());

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use clap::Args;
-use custody_backup::{Backup, BackupError, BackupId, BackupStore, Chosen, Progress, Restoring};
+use custody_backup::{Backup, BackupError, BackupId, BackupStore, Progress, Restoring};
 use custody_engine::{CheckpointRequest, Engine};
 use custody_keyring::Keyring;
 use custody_kms::KeyArn;
@@ -233,7 +233,8 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
     let (opened, _keyring) = open(&settings, &args.keys, true).await?;
     let what = Restoring {
         how: if args.reencrypt { Bring::Anew } else { Bring::Rekey },
-        only: None::<Vec<Chosen>>,
+        new: true,
+        only: None,
         keep_database_keys: args.keep_database_keys,
         load: !args.no_load,
     };

@@ -177,7 +177,7 @@ impl Linked {
     pub(crate) async fn make_from_backup(&self, order: WorkOrder, opened: &Opened) -> Result<bool, Failure> {
         let mut commands = self.commands.lock().await;
         let mut look = tokio::time::interval(LOOK);
-        self.worker.begin(order, opened);
+        self.worker.begin_new(order, opened);
         loop {
             tokio::select! {
                 command = commands.recv() => match command {

@@ -67,8 +67,17 @@ impl Worker {
         work(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Begins to make the cluster, which has nothing yet, from a backup.
+    pub(crate) fn begin_new(&self, order: WorkOrder, opened: &Opened) {
+        self.take(order, true, opened);
+    }
+
     /// Begins a piece of work. One of the same job that is under way, or has ended, is told of again instead.
     pub(crate) fn begin(&self, order: WorkOrder, opened: &Opened) {
+        self.take(order, false, opened);
+    }
+
+    fn take(&self, order: WorkOrder, new: bool, opened: &Opened) {
         let WorkOrder { job, work } = order;
         let busy = self.with(|current| match current {
             Some(known) if known.job == job => {
@@ -83,7 +92,7 @@ impl Worker {
                 let progress = Arc::new(Progress::default());
                 let (bench, opened, shared) = (self.bench.clone(), opened.clone(), Arc::clone(&progress));
                 let of = job.clone();
-                let task = tokio::spawn(async move { bench.state_of(&of, work, &opened, &shared).await });
+                let task = tokio::spawn(async move { bench.state_of(&of, work, new, &opened, &shared).await });
                 tracing::info!(job, "a piece of work begins");
                 *current = Some(Current { job: job.clone(), progress, task: Some(task), told: None });
                 None
@@ -145,10 +154,10 @@ fn is_done(report: &WorkReport) -> bool {
 }
 
 impl Bench {
-    async fn state_of(&self, job: &str, work: Work, opened: &Opened, progress: &Progress) -> WorkState {
+    async fn state_of(&self, job: &str, work: Work, new: bool, opened: &Opened, progress: &Progress) -> WorkState {
         let done = match work {
             Work::Backup(order) => self.back_up(order, opened, progress).await,
-            Work::Restore(order) => self.restore(job, order, opened, progress).await,
+            Work::Restore(order) => self.restore(job, order, new, opened, progress).await,
         };
         match done {
             Ok(done) => WorkState::Done(done),
@@ -190,11 +199,11 @@ impl Bench {
         &self,
         job: &str,
         order: RestoreOrder,
+        new: bool,
         opened: &Opened,
         progress: &Progress,
     ) -> Result<WorkDone, Failure> {
-        let whole = order.only.is_none();
-        if whole {
+        if new {
             if let Some(done) = Mark::find(&opened.store).await?.and_then(|mark| mark.done(job)) {
                 return Ok(done);
             }
@@ -212,6 +221,7 @@ impl Bench {
                 RestoreMode::Rekey => Bring::Rekey,
                 RestoreMode::Reencrypt => Bring::Anew,
             },
+            new,
             only: order.only.map(|only| only.into_iter().map(chosen).collect()),
             keep_database_keys: order.keep_database_keys,
             load: order.load,
@@ -220,7 +230,7 @@ impl Bench {
         let (databases, collections, objects, bytes) =
             (restored.databases, restored.collections, restored.objects, restored.bytes);
         let done = WorkDone { databases, collections, objects, bytes, copied: bytes, ..WorkDone::default() };
-        if whole {
+        if new {
             Mark::put(&opened.store, job, Some(&done)).await?;
         }
         Ok(done)

@@ -161,7 +161,7 @@ pub(crate) async fn open(
 }
 
 pub(crate) fn everything(how: Bring) -> Restoring {
-    Restoring { how, only: None, keep_database_keys: false, load: true }
+    Restoring { how, new: true, only: None, keep_database_keys: false, load: true }
 }
 
 /// Restores all of a backup into a cluster that is new.
