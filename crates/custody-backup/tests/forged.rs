@@ -123,7 +123,7 @@ async fn objects_and_manifests_do_not_change_places() {
     world.original.back_up(&world.backups, "backup-2").await.unwrap();
     let sound = files(&world.backups).await;
     // An older backup's manifest in the place of a newer one's.
-    let manifests: Vec<&String> = sound.keys().filter(|path| path.ends_with(".json")).collect();
+    let manifests: Vec<&String> = sound.keys().filter(|path| path.contains("/backups/")).collect();
     for path in manifests.iter().filter(|path| path.starts_with("backup-1/")) {
         let other = path.replace("backup-1", "backup-2");
         world.put(&other, sound[*path].clone()).await;
