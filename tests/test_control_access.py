@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
 
+import jsonschema_rs
 import pytest
 
 from helpers.control import ADMIN_KEY, ADMIN_PASSWORD
@@ -15,6 +17,11 @@ from helpers.program import PATIENCE, clean_environment, custody
 @pytest.fixture
 def control(make_control):
     return make_control().start()
+
+
+# What answers without a credential: whether it lives, its figures to this machine (test_control_clusters.py asks from elsewhere),
+# and what makes or ends a session.
+OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/metrics"), ("POST", "/v2/session"), ("DELETE", "/v2/session")}
 
 
 def new_cluster(project: str) -> dict:
@@ -28,6 +35,8 @@ def calls(project: str, key: str, api_key: str, cluster: str, job: str) -> list[
     keys = f"/v2/projects/{project}/cmek/keys"
     clusters = f"/v2/clusters/{cluster}"
     return [
+        ("GET", "/v2/clouds", None, False),
+        ("GET", "/v2/regions?cloudId=aws", None, False),
         ("POST", "/v2/projects", {"projectName": "forged", "plan": "Free"}, True),
         ("GET", "/v2/projects", None, False),
         ("GET", f"/v2/projects/{project}", None, False),
@@ -61,6 +70,7 @@ def calls(project: str, key: str, api_key: str, cluster: str, job: str) -> list[
         ("GET", f"/v2/jobs/{job}", None, False),
         ("GET", f"/v2/projects/{project}/jobs", None, False),
         ("POST", "/v2/apiKeys", {"name": "forged", "role": "Owner"}, True),
+        ("POST", "/v2/apiKeys", {"name": "forged", "role": "ProjectReadOnly", "projectId": project}, True),
         ("GET", "/v2/apiKeys", None, True),
         ("DELETE", f"/v2/apiKeys/{api_key}", None, True),
         ("POST", "/v2/users", {"name": "forged", "password": "forged-1", "role": "Owner"}, True),
@@ -68,6 +78,24 @@ def calls(project: str, key: str, api_key: str, cluster: str, job: str) -> list[
         ("DELETE", "/v2/users/user-none", None, True),
         ("PUT", "/v2/users/user-none/password", {"newPassword": "forged-1"}, True),
     ]
+
+
+def described(control) -> dict:
+    status, _, text = control.raw("GET", "/openapi.json", token=None)
+    assert status == 200
+    return json.loads(text)
+
+
+def operations(described: dict) -> set[tuple[str, str]]:
+    """Each call that is described."""
+    return {(method.upper(), path) for path, item in described["paths"].items() for method in item if method != "parameters"}
+
+
+def asked() -> set[tuple[str, str]]:
+    """Each of `calls`, as the description calls it."""
+    named = calls("{projectId}", "{keyId}", "{apiKeyId}", "{clusterId}", "{jobId}")
+    paths = {(method, path.split("?")[0]) for method, path, _, _ in named}
+    return {(method, path.replace("user-none", "{userId}").replace("rule-none", "{ruleId}")) for method, path in paths}
 
 
 @pytest.fixture
@@ -102,6 +130,8 @@ def everything(control, project: str) -> dict:
 
 
 def test_without_a_right_credential_every_call_is_refused_and_changes_nothing(control, filled):
+    # A call that is new is asked here too, or said to be open.
+    assert operations(described(control)) == asked() | OPEN
     project = filled[0]
     before = everything(control, project)
     wrong = [None, "", "x", ADMIN_KEY[:-1], ADMIN_KEY + "x", "custody_" + "0" * 64, "root:Milvus"]
@@ -127,8 +157,11 @@ def test_a_reader_and_another_projects_admin_are_refused_and_change_nothing(cont
                 assert control.refused(method, path, body, token=token).status == 403, (method, path)
             else:
                 control.call(method, path, body, token=token)
-        if any(it in path for it in (project, *filled[3:])) or (body or {}).get("projectId") == project:
+        if any(it in path for it in (project, *filled[3:])) or path.endswith("createDedicated"):
             assert control.refused(method, path, body, token=stranger).status == 404, (method, path)
+        elif guarded:
+            # Users and API keys are an owner's, of whatever project.
+            assert control.refused(method, path, body, token=stranger).status == 403, (method, path)
     assert everything(control, project) == before
     seen = control.call("GET", "/v2/projects", token=stranger)
     assert [it["projectId"] for it in seen] == [other]
@@ -233,14 +266,52 @@ def test_requests_that_can_not_be_meant_get_a_4xx_in_the_envelope(control):
     assert [it["projectId"] for it in control.call("GET", "/v2/projects")] == [project]
 
 
-def test_the_description_is_true_and_no_request_brings_a_5xx(control, tmp_path):
-    status, _, text = control.raw("GET", "/openapi.json", token=None)
-    described = json.loads(text)
-    assert status == 200 and described["openapi"].startswith("3.")
-    paths = {(method.upper(), path) for path, item in described["paths"].items() for method in item if method != "parameters"}
-    asked = {(method, path.split("?")[0]) for method, path, _, _ in calls("{projectId}", "{keyId}", "{apiKeyId}", "{clusterId}", "{jobId}")}
-    missing = {(method, path.replace("user-none", "{userId}").replace("rule-none", "{ruleId}")) for method, path in asked} - paths
-    assert not missing, missing
+def test_each_answer_is_as_the_description_says(control, filled):
+    """On a project that has one of everything: on an empty one most lists prove nothing."""
+    project, key, _, cluster, job = filled
+    document = described(control)
+
+    def judge(method: str, path: str, answer: dict, body: dict | None = None) -> None:
+        template = next(it for it in document["paths"] if re.fullmatch(re.sub(r"\{\w+\}", "[^/]+", it), path.split("?")[0]))
+        said = document["paths"][template][method.lower()]
+        for what, value in [(said["responses"]["200"], answer), *([(said["requestBody"], body)] if body else [])]:
+            schema = what["content"]["application/json"]["schema"]
+            whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "components": document["components"]}
+            errors = jsonschema_rs.validator_for(whole).iter_errors(value)
+            wrong = [f"{list(it.instance_path)}: {it.message}" for it in errors]
+            assert wrong == [], f"{method} {path}: {wrong}"
+
+    def ask(method: str, path: str, body: dict | None = None):
+        answer = {"code": 0, "data": control.call(method, path, body)}
+        judge(method, path, answer, body)
+        return answer["data"]
+
+    made = ask("POST", f"/v2/projects/{project}/alerts", {"name": "pager", "url": "https://hooks.example.com/"})
+    keys = f"/v2/projects/{project}/cmek/keys"
+    given = {"provider": "local", "regionId": "local-dev", "keyArn": ask("GET", f"{keys}/{key}")["keyArn"]}
+    assert ask("POST", f"{keys}/validate", given)["valid"]
+    ask("POST", f"{keys}/{key}/check")
+    ask("PATCH", f"{keys}/{key}", {"name": "renamed"})
+    ask("POST", "/v2/apiKeys", {"name": "another", "role": "Owner"})
+    ask("POST", "/v2/users", {"name": "another", "password": "password-1", "role": "Owner"})
+    ask("POST", "/v2/projects", {"projectName": "another", "plan": "Free"})
+    ask("POST", f"/v2/clusters/{cluster}/seal")
+    ask("POST", f"/v2/clusters/{cluster}/unseal")
+    ask("POST", f"/v2/clusters/{cluster}/modify", {"cuSize": 2})
+    control.wait_for("an alert of the seal", lambda: control.call("GET", f"/v2/projects/{project}/alerts")["alerts"])
+    # Nor does a call take another body than the one that is described for it.
+    ask("POST", "/v2/clusters/createDedicated", new_cluster(project))
+    for method, path, _, _ in calls(*filled):
+        if method == "GET":
+            told = ask(method, path)
+            assert told or path.endswith("cmek/roles"), f"{path} answers with nothing, which would be as described whatever it says"
+    assert ask("GET", f"/v2/jobs/{job}")["status"] == "SUCCESSFUL" and made["secret"]
+    # What proves nothing unless it can fail.
+    with pytest.raises(AssertionError, match="clusterName"):
+        judge("GET", f"/v2/clusters/{cluster}", {"code": 0, "data": {"clusterId": cluster}})
+
+
+def test_no_request_brings_a_5xx_or_an_answer_that_is_not_described(control, tmp_path):
     done = subprocess.run(
         [
             os.path.join(os.path.dirname(sys.executable), "schemathesis"),

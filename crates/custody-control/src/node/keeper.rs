@@ -74,8 +74,11 @@ impl Keeper {
     /// Starts a process. If that fails, it is another time's turn.
     async fn start(&mut self, row: &Row) -> bool {
         let started = match self.new_token().await {
-            Ok(token) => process::spawn(&self.nodes.settings, &self.cluster, &token)
-                .map_err(|error| Refused::new(Kind::Unavailable, format!("its process can't be started: {error}"))),
+            Ok(token) => process::spawn(&self.nodes.settings, &self.cluster, &token).map_err(|error| {
+                let directory = self.nodes.settings.directory(&self.cluster);
+                let why = format!("its process can't be started: {error}: is there room for {}?", directory.display());
+                Refused::new(Kind::Unavailable, why)
+            }),
             Err(error) => Err(error),
         };
         match started {

@@ -12,6 +12,7 @@ mod work;
 
 use std::{
     collections::HashMap,
+    io::ErrorKind,
     net::IpAddr,
     ops::RangeInclusive,
     path::PathBuf,
@@ -359,10 +360,10 @@ impl Nodes {
     pub(crate) fn remove_directory(&self, cluster: &str) -> Result<(), Refused> {
         let directory = self.settings.directory(cluster);
         match std::fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(Refused::new(Kind::Unavailable, format!("{}: {error}", directory.display())))
-            }
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) => Ok(()),
+            // There is none; or there can't be one, for a file stands where it would be.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+            Err(error) => Err(Refused::new(Kind::Unavailable, format!("{}: {error}", directory.display()))),
         }
     }
 

@@ -75,7 +75,7 @@ async fn create(
 
 /// The rules of a project and its newest alerts.
 #[derive(Serialize, ToSchema)]
-struct Listed {
+struct AlertList {
     rules: Vec<AlertRule>,
     alerts: Vec<Alert>,
 }
@@ -87,7 +87,7 @@ struct Listed {
     tag = "alerts",
     params(("projectId" = String, Path)),
     responses(
-        (status = 200, body = Data<Listed>),
+        (status = 200, body = Data<AlertList>),
         (status = 400, body = Error),
         (status = 401, body = Error),
         (status = 404, body = Error),
@@ -98,9 +98,9 @@ async fn list(
     State(control): State<Arc<Control>>,
     Who(caller): Who,
     Ids(project): Ids<String>,
-) -> Result<Json<Data<Listed>>, Refused> {
+) -> Result<Json<Data<AlertList>>, Refused> {
     let rules = control.alert_rules(&caller, &project).await?;
-    Ok(data(Listed { rules, alerts: control.alerts(&caller, &project, LISTED).await? }))
+    Ok(data(AlertList { rules, alerts: control.alerts(&caller, &project, LISTED).await? }))
 }
 
 /// Deletes an alert rule, with what still waits to be sent by it.

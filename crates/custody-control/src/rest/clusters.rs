@@ -39,7 +39,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Control>> {
 /// cluster without encryption.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Wanted {
+struct WantedCluster {
     /// 1 to 200 characters, once in a project.
     cluster_name: String,
     project_id: String,
@@ -64,7 +64,7 @@ struct Wanted {
     post,
     path = "/v2/clusters/createDedicated",
     tag = "clusters",
-    request_body = Wanted,
+    request_body = WantedCluster,
     responses(
         (status = 200, body = Data<Created>),
         (status = 400, body = Error),
@@ -79,7 +79,7 @@ struct Wanted {
 async fn create(
     State(control): State<Arc<Control>>,
     Who(caller): Who,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<WantedCluster>,
 ) -> Result<Json<Data<Created>>, Refused> {
     let new = NewCluster {
         name: wanted.cluster_name,

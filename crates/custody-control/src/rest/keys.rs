@@ -176,7 +176,7 @@ async fn add(
 
 /// The keys of a project.
 #[derive(Serialize, ToSchema)]
-struct Listed {
+struct KeyList {
     keys: Vec<Key>,
 }
 
@@ -186,15 +186,15 @@ struct Listed {
     path = "/v2/projects/{projectId}/cmek/keys",
     tag = "cmek",
     params(("projectId" = String, Path)),
-    responses((status = 200, body = Data<Listed>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    responses((status = 200, body = Data<KeyList>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
     security(("apiKey" = []))
 )]
 async fn list(
     State(control): State<Arc<Control>>,
     Who(caller): Who,
     Ids(project): Ids<String>,
-) -> Result<Json<Data<Listed>>, Refused> {
-    Ok(data(Listed { keys: control.keys(&caller, &project).await? }))
+) -> Result<Json<Data<KeyList>>, Refused> {
+    Ok(data(KeyList { keys: control.keys(&caller, &project).await? }))
 }
 
 /// A key.
@@ -234,7 +234,7 @@ async fn check(
 /// What a key's owner decides; what is left out stays.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+struct WantedKeyChange {
     /// What people call it.
     name: Option<String>,
     /// How long its clusters go on without an answer of KMS: `0s` to `24h`.
@@ -251,7 +251,7 @@ struct Wanted {
     path = "/v2/projects/{projectId}/cmek/keys/{keyId}",
     tag = "cmek",
     params(("projectId" = String, Path), ("keyId" = String, Path)),
-    request_body = Wanted,
+    request_body = WantedKeyChange,
     responses((status = 200, body = Data<Key>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
     security(("apiKey" = []))
 )]
@@ -259,7 +259,7 @@ async fn change(
     State(control): State<Arc<Control>>,
     Who(caller): Who,
     Ids((project, key)): Ids<(String, String)>,
-    Body(wanted): Body<Wanted>,
+    Body(wanted): Body<WantedKeyChange>,
 ) -> Result<Json<Data<Key>>, Refused> {
     let grace = wanted.grace.as_deref().map(|text| {
         let grace = humantime_serde::re::humantime::parse_duration(text);
@@ -268,7 +268,7 @@ async fn change(
         })
     });
     let grace = grace.transpose()?.map(|grace| i64::try_from(grace.as_secs()).unwrap_or(i64::MAX));
-    let Wanted { name, recovery, allow, .. } = wanted;
+    let WantedKeyChange { name, recovery, allow, .. } = wanted;
     let wanted = KeyChange { name, grace_seconds: grace, recovery, allow };
     Ok(data(control.change_key(&caller, &project, &key, wanted).await?))
 }

@@ -38,7 +38,7 @@ const LARGEST_REQUEST: usize = 64 * 1024;
 #[openapi(
     info(
         title = "Custody control plane",
-        description = "Projects, customer-managed keys and encrypted clusters. Every call but the regions, the probes and this \
+        description = "Projects, customer-managed keys and encrypted clusters. Every call but signing in, the probes and this \
                        description needs `Authorization: Bearer <API key>`. Times are milliseconds since 1970."
     ),
     modifiers(&Credentials)

@@ -10,6 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     answer::{Data, Error, data},
     body::Parameters,
+    who::Who,
 };
 use crate::{Control, Refused, Region};
 
@@ -26,8 +27,14 @@ struct Cloud {
 }
 
 /// The providers.
-#[utoipa::path(get, path = "/v2/clouds", tag = "regions", responses((status = 200, body = Data<Vec<Cloud>>)))]
-async fn clouds() -> axum::Json<Data<Vec<Cloud>>> {
+#[utoipa::path(
+    get,
+    path = "/v2/clouds",
+    tag = "regions",
+    responses((status = 200, body = Data<Vec<Cloud>>), (status = 401, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn clouds(_: Who) -> axum::Json<Data<Vec<Cloud>>> {
     data(vec![
         Cloud { cloud_id: "aws", description: "Amazon Web Services" },
         Cloud { cloud_id: "local", description: "the development KMS of this machine" },
@@ -58,9 +65,14 @@ struct OfCloud {
     path = "/v2/regions",
     tag = "regions",
     params(OfCloud),
-    responses((status = 200, body = Data<Vec<RegionInfo>>), (status = 400, body = Error))
+    responses(
+        (status = 200, body = Data<Vec<RegionInfo>>),
+        (status = 400, body = Error),
+        (status = 401, body = Error),
+    ),
+    security(("apiKey" = []))
 )]
-async fn regions(Parameters(of): Parameters<OfCloud>) -> Result<axum::Json<Data<Vec<RegionInfo>>>, Refused> {
+async fn regions(_: Who, Parameters(of): Parameters<OfCloud>) -> Result<axum::Json<Data<Vec<RegionInfo>>>, Refused> {
     let provider: Option<Provider> = of.cloud_id.as_deref().map(str::parse).transpose()?;
     let regions = Region::all().iter().filter(|region| provider.is_none_or(|provider| region.provider() == provider));
     let told = |region: &Region| RegionInfo {
