@@ -167,11 +167,13 @@ def test_a_cluster_whose_node_can_not_start_leaves_nothing(control):
     host, port = asked.describe()["connectAddress"].removeprefix("http://").split(":")
     with socket.create_server((host, int(port))):
         assert f":{port}" in failed(asked)
-    # Where nodes' directories are made, none can be, not even by root: it leads to a place that is not there.
+    # Where nodes' directories are made, none can be, not even by root: a file stands there, or what leads to no place.
     shutil.rmtree(nodes)
-    nodes.symlink_to(control.directory / "not-there" / "nor-here")
-    assert "its process can't be started" in failed(control.ask_cluster(project))
-    nodes.unlink()
+    for block in (nodes.touch, lambda: nodes.symlink_to(control.directory / "not-there" / "nor-here")):
+        block()
+        refused = failed(control.ask_cluster(project))
+        assert "its process can't be started" in refused and str(nodes) in refused
+        nodes.unlink()
     control.create_cluster(project)
 
 
