@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use custody_engine::{Checkpoint, CheckpointRequest, DatabaseCheckpoint, Engine};
 use custody_store::{ClusterId, ZoneId, ZoneStore, Zones};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart, path::Path, prefix::PrefixStore};
 
 use crate::{
@@ -120,7 +120,7 @@ impl Making<'_> {
         // Before the first of them is copied: from here on a clean-up leaves them.
         let names: Vec<&str> = planned.iter().map(|planned| planned.pool.as_str()).collect();
         self.put_own(&Path::from(layout::OBJECTS), format!("{}\n", names.join("\n")).into()).await?;
-        let copies = planned.iter().map(|planned| self.object(planned, &pool, &earlier));
+        let copies: Vec<_> = planned.iter().map(|planned| self.object(planned, &pool, &earlier).boxed()).collect();
         let there: Vec<Option<(ObjectEntry, u64)>> = stream::iter(copies).buffered(COPIES).try_collect().await?;
         let mut made = Made::default();
         let mut entries: BTreeMap<(usize, usize), Vec<ObjectEntry>> = BTreeMap::new();

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use custody_engine::Checkpoint;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture, stream};
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt, path::Path};
 
 use crate::{BackupError, digest::Digest, layout};
@@ -41,13 +41,20 @@ pub(crate) async fn plan(
             wanted.extend(taken.snapshots.iter().map(|path| (of, path.clone(), false)));
         }
     }
-    let looks = wanted.into_iter().map(|(collection, path, needed)| async move {
-        match look(cluster, &path, encrypted).await {
-            Ok((pool, size)) => Ok(Some(Planned { collection, path, pool, size })),
-            Err(object_store::Error::NotFound { .. }) if !needed => Ok(None),
-            Err(error) => Err(BackupError::cluster(error)),
-        }
-    });
+    // Boxed one by one: the compiler does not see of a closure's futures that they may go to another thread.
+    let looks: Vec<BoxFuture<'_, _>> = wanted
+        .into_iter()
+        .map(|(collection, path, needed)| {
+            let look = async move {
+                match look(cluster, &path, encrypted).await {
+                    Ok((pool, size)) => Ok(Some(Planned { collection, path, pool, size })),
+                    Err(object_store::Error::NotFound { .. }) if !needed => Ok(None),
+                    Err(error) => Err(BackupError::cluster(error)),
+                }
+            };
+            look.boxed()
+        })
+        .collect();
     let planned: Vec<Option<Planned>> = stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
     Ok(planned.into_iter().flatten().collect())
 }

@@ -2,7 +2,7 @@
 
 use custody_engine::{DEFAULT_DATABASE, Engine, EngineError, Import, NewDatabase};
 use custody_store::{Bring, StoreError};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 
 use crate::{
@@ -218,8 +218,13 @@ impl Backup {
         restored.bytes = brought.iter().map(|it| it.entry.bytes()).sum();
         progress.expect(restored.bytes);
         let objects = brought.iter().flat_map(|it| it.entry.objects.iter().map(move |object| (it, object)));
-        let all = stream::iter(objects.map(|(it, object)| it.bring(object, how, progress)));
-        progress.unless_canceled(all.buffer_unordered(AT_ONCE).try_for_each(|()| std::future::ready(Ok(())))).await
+        let all: Vec<_> = objects.map(|(it, object)| it.bring(object, how, progress).boxed()).collect();
+        let mut brought = stream::iter(all).buffer_unordered(AT_ONCE);
+        let all = async {
+            while brought.try_next().await?.is_some() {}
+            Ok(())
+        };
+        progress.unless_canceled(all).await
     }
 }
 
