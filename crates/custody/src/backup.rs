@@ -64,6 +64,7 @@ pub(crate) struct RestoreArgs {
 }
 
 /// Which backup, and how it is opened.
+#[expect(clippy::struct_field_names, reason = "each is a flag of that name")]
 #[derive(Args)]
 pub(crate) struct SourceArgs {
     /// The cluster that the backup is of

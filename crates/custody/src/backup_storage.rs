@@ -141,8 +141,8 @@ impl Files {
         let objects: Vec<ObjectMeta> = self.store.list(Some(&Path::from(backup))).try_collect().await?;
         let (manifest, list) = (manifest(backup), list(backup));
         let (first, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| object.location == manifest);
-        let (last, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|object| object.location == list);
-        for objects in [first, others, last] {
+        let (lists, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|object| object.location == list);
+        for objects in [first, others, lists] {
             self.remove(objects, freed).await?;
         }
         let Some(directory) = &self.directory else { return Ok(()) };

@@ -85,7 +85,7 @@ impl Worker {
                 if let Some(told) = known.told.clone() {
                     self.bench.link.work(told);
                 }
-                return None;
+                None
             }
             Some(known) if known.task.is_some() => Some(known.job.clone()),
             _ => {

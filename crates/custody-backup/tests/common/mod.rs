@@ -256,9 +256,9 @@ fn text_of(rows: &Rows, row: usize) -> String {
     texts.join(" ")
 }
 
-/// The nearest rows to a point, with their scores.
+/// The nearest rows to a point, with their scores. They lie at both sides of it in pairs: the limit parts none.
 pub(crate) async fn nearest(engine: &Engine, db: &str, name: &str) -> (Vec<i64>, Vec<u32>) {
-    let request = SearchRequest { vectors: vec![vec![50.0, 0.0]], limit: 20, ..SearchRequest::default() };
+    let request = SearchRequest { vectors: vec![vec![50.0, 0.0]], limit: 19, ..SearchRequest::default() };
     let found = engine.search(db, name, request).await.unwrap();
     let custody_engine::PrimaryKeys::Int(keys) = found.keys else { panic!("ints expected") };
     (keys, found.scores.iter().map(|score| score.to_bits()).collect())
