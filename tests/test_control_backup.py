@@ -14,7 +14,7 @@ from helpers.backups import Backup, ask_backup, back_up, backups, objects, stora
 from helpers.clusters import add_key, count, fill
 from helpers.zilliz import ZillizCloud
 
-CANARY = "canary-of-the-backups"
+CANARY = "canary_of_the_backups"
 
 
 @pytest.fixture
