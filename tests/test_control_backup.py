@@ -4,6 +4,7 @@ without harm to the others; what is refused, and what a crash leaves."""
 import datetime
 import json
 import os
+import random
 import signal
 import threading
 import time
@@ -313,6 +314,61 @@ def test_a_backup_goes_on_or_leaves_nothing_where_something_is_killed(control, k
         assert count(backup.restore(project, cluster.describe()["keyIdentifier"]).client()) == 5_000
         backup.delete()
     assert backups(control) == [] and objects(cluster) == {}
+
+
+def test_nothing_is_left_of_backups_and_restores_that_are_killed_at_random_moments(control, kms, project):
+    """Fifty rounds and more with CUSTODY_CONTROL_CRASH_ROUNDS."""
+    rounds = int(os.environ.get("CUSTODY_CONTROL_CRASH_ROUNDS", "4"))
+    seed = int(os.environ.get("CUSTODY_CRASH_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"CUSTODY_CRASH_SEED={seed}")
+    chance = random.Random(seed)
+    arn, other = (key_of(control, kms, project)[0] for _ in range(2))
+    cluster = control.create_cluster(project, arn)
+    fill(cluster.client(), 3_000)
+    began = time.monotonic()
+    kept = back_up(cluster)
+    took = time.monotonic() - began
+    outcomes = []
+    for number in range(rounds):
+        cluster.wait_for_status("RUNNING")
+        restores = number % 2 == 1
+        asked = kept.ask_restore(project, other, f"restored-{number}") if restores else ask_backup(cluster)
+        job = asked.made["jobId"] if restores else asked.asked["jobId"]
+        time.sleep(chance.random() * took * 1.2)
+        victim = chance.choice(["node", "control", "both"])
+        if victim != "control":
+            pid = (asked if restores else cluster).pid
+            # A cluster that is being made has no process at first.
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+        if victim != "node":
+            control.kill()
+            control.start()
+
+        def ended(job=job):
+            told = control.call("GET", f"/v2/jobs/{job}")
+            return told["status"] if told["status"] in ("SUCCESSFUL", "FAILED") else None
+
+        outcome = control.wait_for("the job to end", ended, 180)
+        outcomes.append((victim, "restore" if restores else "backup", outcome))
+        if restores and outcome == "SUCCESSFUL":
+            asked.wait_for_status("RUNNING")
+            assert count(asked.client()) == 3_000
+            asked.drop(0)
+            control.wait_for("the cluster to be gone", lambda asked=asked: not asked.storage.exists(), 180)
+        elif restores:
+            assert control.refused("GET", asked.path).status == 404 and not asked.storage.exists()
+        elif outcome == "SUCCESSFUL":
+            asked.delete()
+        else:
+            assert [it["backupId"] for it in backups(control)] == [kept.id]
+    print(outcomes)
+    # What is left is the one backup that was kept, and with it goes everything.
+    needed = (storage_of(cluster) / kept.id / "objects").read_text().split()
+    control.wait_for("the clean-up", lambda: {f"pool/{name}" for name in needed} == set(objects(cluster, "pool")), 60)
+    assert {path.split("/")[0] for path in objects(cluster)} == {kept.id, "pool"}
+    kept.delete()
+    assert objects(cluster) == {}
 
 
 def test_a_restore_whose_backup_was_tampered_with_leaves_nothing(control, kms, project):
