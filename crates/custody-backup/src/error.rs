@@ -75,6 +75,30 @@ pub enum BackupError {
 pub(crate) const BACKUP: &str = "backup";
 
 impl BackupError {
+    /// What it says without any name of a database or collection: for logs, and for who keeps no names (rule 15).
+    pub fn without_names(&self) -> String {
+        match self {
+            Self::Engine(
+                error @ (EngineError::Sealed(_)
+                | EngineError::Storage(_)
+                | EngineError::Zone(_)
+                | EngineError::Fenced
+                | EngineError::Fault
+                | EngineError::Closing
+                | EngineError::BelowAnchor(_)
+                | EngineError::LogIncomplete(_)
+                | EngineError::RowsMissing(_)
+                | EngineError::RowsRolledBack(_)
+                | EngineError::CatalogMissing(_)
+                | EngineError::Record(_)),
+            ) => error.to_string(),
+            Self::Engine(_) => "a database or collection can't be taken as it is called: its name is unknown, or taken in                                 the cluster. Choose collections by name, and give them others"
+                .to_owned(),
+            Self::Request(_) => "what was chosen is not there: look at the names".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
     /// The cluster's own storage failed.
     pub(crate) fn cluster(error: object_store::Error) -> Self {
         Self::Storage { place: "cluster's storage", why: text(&error) }
@@ -116,4 +140,24 @@ impl BackupError {
 /// What a sealed store found lies deep in the error, whose own text does not say it.
 fn text(error: &object_store::Error) -> String {
     StoreError::find(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_but_the_full_text_names_what_a_user_has_named() {
+        let named = "quarterly_salaries".to_owned();
+        for error in [
+            BackupError::Engine(EngineError::CollectionExists(named.clone())),
+            BackupError::Engine(EngineError::DatabaseNotFound(named.clone())),
+            BackupError::Engine(EngineError::InvalidDatabase(named.clone())),
+            BackupError::Request(format!("the backup has no collection '{named}'")),
+        ] {
+            assert!(error.to_string().contains(&named) && !error.without_names().contains(&named), "{error}");
+        }
+        let sealed = BackupError::Engine(EngineError::Storage("no space".into()));
+        assert_eq!(sealed.without_names(), sealed.to_string());
+    }
 }

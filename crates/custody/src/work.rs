@@ -155,6 +155,11 @@ fn is_done(report: &WorkReport) -> bool {
 
 impl Bench {
     async fn state_of(&self, job: &str, work: Work, new: bool, opened: &Opened, progress: &Progress) -> WorkState {
+        // Who chose by name is told by name; else no name leaves the node.
+        let by_name = match &work {
+            Work::Backup(order) => order.only.is_some(),
+            Work::Restore(order) => order.only.is_some(),
+        };
         let done = match work {
             Work::Backup(order) => self.back_up(order, opened, progress).await,
             Work::Restore(order) => self.restore(job, order, new, opened, progress).await,
@@ -163,8 +168,9 @@ impl Bench {
             Ok(done) => WorkState::Done(done),
             Err(error) if matches!(error.downcast_ref(), Some(BackupError::Canceled)) => WorkState::Canceled,
             Err(error) => {
-                tracing::warn!(job, %error, "a piece of work failed");
-                WorkState::Failed { reason: error.to_string() }
+                let unnamed = error.downcast_ref().map_or_else(|| error.to_string(), BackupError::without_names);
+                tracing::warn!(job, error = unnamed, "a piece of work failed");
+                WorkState::Failed { reason: if by_name { error.to_string() } else { unnamed } }
             }
         }
     }

@@ -163,7 +163,7 @@ impl Control {
         }
         self.names.explain(&job.id, &why);
         "the cluster's node could not do it. Why may name what was chosen, and is told by the service that was asked, while it \
-         runs, and by the node's log"
+         runs"
             .to_owned()
     }
 
