@@ -156,6 +156,11 @@ impl Files {
         let Found { backups, pool } = self.look().await?;
         let mut needed = HashSet::new();
         for (backup, objects) in backups {
+            let listed = objects.iter().any(|object| object.location == list(&backup));
+            if !listed && !is_complete(&backup, &objects) {
+                // None was copied for it; or it is nothing of ours.
+                continue;
+            }
             match self.store.get(&list(&backup)).await {
                 Ok(text) => {
                     let text = String::from_utf8(text.bytes().await?.into()).map_err(|_| {
@@ -163,8 +168,6 @@ impl Files {
                     })?;
                     needed.extend(text.lines().map(str::to_owned));
                 }
-                // None was copied for it.
-                Err(object_store::Error::NotFound { .. }) if !is_complete(&backup, &objects) => {}
                 Err(error) => {
                     return Err(
                         format!("what backup {backup} needs is not known, and nothing is removed: {error}").into()
