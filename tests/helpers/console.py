@@ -130,8 +130,12 @@ class Visit:
     def add_development_key(self, name: str = "development") -> None:
         self.go("CMEK")
         self.click("+ Development key")
-        self.fill("Name", name, self.dialog())
-        self.click("Create and add", self.dialog())
+        expect(self.row("development").last.get_by_text("AVAILABLE")).to_be_visible()
+        if name != "development":
+            self.row("development").last.get_by_role("link").first.click()
+            self.fill("Name", name)
+            self.click("Save")
+            self.go("CMEK")
         expect(self.row(name).get_by_text("AVAILABLE")).to_be_visible()
 
     def create_cluster(self, name: str, key: str | None = None, *, provider: str | None = None) -> dict:

@@ -85,6 +85,14 @@ impl CmekPage {
     fn is_full(&self) -> bool {
         self.count.used >= self.count.limit
     }
+
+    /// What the next development key is called: it is made in one click, and can be renamed.
+    fn next_local(&self) -> String {
+        let taken = |name: &str| self.keys.iter().any(|row| row.key.name == name);
+        let names =
+            std::iter::once("development".to_owned()).chain((2..).map(|number| format!("development {number}")));
+        names.into_iter().find(|name| !taken(name)).unwrap_or_default()
+    }
 }
 
 async fn list(
