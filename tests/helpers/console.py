@@ -130,9 +130,10 @@ class Visit:
     def add_development_key(self, name: str = "development") -> None:
         self.go("CMEK")
         self.click("+ Development key")
-        expect(self.row("development").last.get_by_text("AVAILABLE")).to_be_visible()
+        made = self.page.get_by_role("link", name="development", exact=True)
+        expect(self.page.get_by_role("row").filter(has=made).get_by_text("AVAILABLE")).to_be_visible()
         if name != "development":
-            self.row("development").last.get_by_role("link").first.click()
+            made.click()
             self.fill("Name", name)
             self.click("Save")
             self.go("CMEK")
