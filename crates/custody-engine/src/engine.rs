@@ -166,10 +166,25 @@ impl Engine {
         for entry in entries {
             match entry.stage {
                 Stage::Ready => self.adopt(entry).await?,
-                Stage::Creating | Stage::Dropping => self.unmake_database(catalog, &entry).await?,
+                Stage::Creating | Stage::Dropping => {
+                    self.let_go(&entry).await;
+                    self.unmake_database(catalog, &entry).await?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Lets go of a database that is to be no more. It is in memory where its drop had failed, and was kept all the same.
+    async fn let_go(&self, entry: &DatabaseEntry) {
+        let known = {
+            let mut databases = self.databases.write().unwrap_or_else(PoisonError::into_inner);
+            let same = databases.get(&entry.tag).is_some_and(|known| known.entry.zone == entry.zone);
+            if same { databases.remove(&entry.tag) } else { None }
+        };
+        if let Some(database) = known {
+            database.close().await;
+        }
     }
 
     /// Takes a database on, unless it is there already. One whose storage was rolled back puts all of the cluster in doubt.
@@ -499,4 +514,29 @@ fn database_key(zone: &[u8; 16]) -> Vec<u8> {
 
 fn user_key(name: &str) -> Vec<u8> {
     [USERS, name.as_bytes()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use custody_store::PlainZones;
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_whose_drop_failed_and_was_kept_all_the_same_is_gone() {
+        let engine = Engine::create(Arc::new(PlainZones::new(Arc::new(InMemory::new())))).await.unwrap();
+        let new = || NewDatabase { name: "a".into(), ..NewDatabase::default() };
+        engine.create_database(new()).await.unwrap();
+        let entry = engine.database("a").unwrap().entry.clone();
+        {
+            // As where the storage goes away after the record was written, and before anybody hears of that.
+            let catalog = engine.change().await.unwrap();
+            put_entry(&catalog, &DatabaseEntry { stage: Stage::Dropping, ..entry }).await.unwrap();
+            catalog.close().await;
+        }
+        assert!(matches!(engine.drop_database("a").await, Err(EngineError::DatabaseNotFound(_))));
+        engine.create_database(new()).await.unwrap();
+        assert!(engine.has_database("a"));
+    }
 }
