@@ -158,7 +158,7 @@ def test_a_session_alone_drops_no_cluster_deletes_no_key_changes_no_grace_and_gi
     sent = {"Cookie": me.cookie(), "X-CSRF-Token": me.csrf()}
     path = f"/v2/projects/{project}/cmek/keys/{key['keyId']}"
     user = {"name": "other", "password": "another-password-of-a-user", "role": "Owner"}
-    other = control.call("POST", "/v2/users", user)["userId"]
+    other = control.call("POST", "/v2/users", user)
     before = everything(control)
     for method, call, body in [
         ("DELETE", f"/v2/clusters/{cluster.id}/drop", None),

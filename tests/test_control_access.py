@@ -10,6 +10,7 @@ import sys
 import jsonschema_rs
 import pytest
 
+from helpers.backups import back_up
 from helpers.control import ADMIN_KEY, ADMIN_PASSWORD
 from helpers.program import PATIENCE, clean_environment, custody
 
@@ -29,11 +30,13 @@ def new_cluster(project: str) -> dict:
     return {"clusterName": "forged", "projectId": project, "regionId": "local-dev", **unit}
 
 
-def calls(project: str, key: str, api_key: str, cluster: str, job: str) -> list[tuple[str, str, dict | None, bool]]:
+def calls(project: str, key: str, api_key: str, cluster: str, job: str, backup: str) -> list[tuple[str, str, dict | None, bool]]:
     """Every call that needs a credential: method, path, body, and whether it changes something."""
     given = {"provider": "local", "regionId": "local-dev", "keyArn": "alias/none"}
     keys = f"/v2/projects/{project}/cmek/keys"
     clusters = f"/v2/clusters/{cluster}"
+    backups = f"{clusters}/backups"
+    restore = {"projectId": project, "clusterName": "forged", "cuSize": 1, "collectionStatus": "KEEP"}
     return [
         ("GET", "/v2/clouds", None, False),
         ("GET", "/v2/regions?cloudId=aws", None, False),
@@ -67,6 +70,16 @@ def calls(project: str, key: str, api_key: str, cluster: str, job: str) -> list[
         ("POST", f"{clusters}/openBelowAnchor", None, True),
         ("DELETE", f"{clusters}/drop", None, True),
         ("POST", f"{clusters}/undrop", None, True),
+        ("POST", f"{backups}/create", {"backupType": "CLUSTER"}, True),
+        ("GET", "/v2/backups", None, False),
+        ("GET", f"{backups}/{backup}", None, False),
+        ("DELETE", f"{backups}/{backup}", None, True),
+        ("GET", f"{backups}/policy", None, False),
+        ("POST", f"{backups}/policy", {"enabled": False}, True),
+        ("POST", f"{backups}/{backup}/restoreCluster", restore, True),
+        ("POST", f"{backups}/{backup}/restoreCollection", {"destClusterId": cluster}, True),
+        ("PATCH", f"/v2/projects/{project}/decryptedRestore", {"decryptedRestore": "deny"}, True),
+        ("POST", f"/v2/jobs/{job}/cancel", None, True),
         ("GET", f"/v2/jobs/{job}", None, False),
         ("GET", f"/v2/projects/{project}/jobs", None, False),
         ("POST", "/v2/apiKeys", {"name": "forged", "role": "Owner"}, True),
@@ -93,21 +106,22 @@ def operations(described: dict) -> set[tuple[str, str]]:
 
 def asked() -> set[tuple[str, str]]:
     """Each of `calls`, as the description calls it."""
-    named = calls("{projectId}", "{keyId}", "{apiKeyId}", "{clusterId}", "{jobId}")
+    named = calls("{projectId}", "{keyId}", "{apiKeyId}", "{clusterId}", "{jobId}", "{backupId}")
     paths = {(method, path.split("?")[0]) for method, path, _, _ in named}
     return {(method, path.replace("user-none", "{userId}").replace("rule-none", "{ruleId}")) for method, path in paths}
 
 
 @pytest.fixture
 def filled(control, make_local_kms):
-    """A project with a key, an API key, a cluster and the job that made it."""
+    """A project with a key, an API key, a cluster and the job that made it, and a backup."""
     project = control.create_project()
     arn = make_local_kms(control).create_key()
     body = {"provider": "local", "regionId": "local-dev", "keyArn": arn}
     key = control.call("POST", f"/v2/projects/{project}/cmek/keys", body)["keyId"]
     api_key = control.call("POST", "/v2/apiKeys", {"name": "spare", "role": "ProjectReadOnly", "projectId": project})
     cluster = control.create_cluster(project, arn)
-    return project, key, api_key["apiKeyId"], cluster.id, cluster.made["jobId"]
+    cluster.wait_for_status("RUNNING")
+    return project, key, api_key["apiKeyId"], cluster.id, cluster.made["jobId"], back_up(cluster).id
 
 
 def everything(control, project: str) -> dict:
@@ -122,6 +136,7 @@ def everything(control, project: str) -> dict:
         "projects": control.call("GET", "/v2/projects"),
         "keys": keys,
         "clusters": control.clusters(),
+        "backups": control.call("GET", "/v2/backups"),
         "jobs": control.call("GET", f"/v2/projects/{project}/jobs"),
         "api keys": api_keys,
         "users": control.call("GET", "/v2/users"),
