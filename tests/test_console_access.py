@@ -116,6 +116,10 @@ def test_forged_requests_are_refused_and_change_nothing(control, make_local_kms,
         (f"/projects/{project}/alerts/rule-none/delete", {}),
         (f"/projects/{project}/api-keys", {"name": "forged", "role": "ProjectAdmin", "password": ADMIN_PASSWORD}),
         (f"/projects/{project}/api-keys/apikey-none/delete", {}),
+        (f"/projects/{project}/backups", {"cluster": cluster.id, "name": "forged"}),
+        (f"/projects/{project}/backups/policy", {"cluster": cluster.id, "frequency": "1", "hour": "2", "retention": "7"}),
+        (f"/projects/{project}/backups/{cluster.id}/backup-none/delete", {"password": ADMIN_PASSWORD}),
+        (f"/projects/{project}/backups/{cluster.id}/backup-none/restore", {"name": "forged", "password": ADMIN_PASSWORD}),
         ("/sign-out", {}),
     ]
     activities = f"/v2/projects/{project}/activities"
