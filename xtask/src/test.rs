@@ -13,8 +13,8 @@ use crate::{
     target,
 };
 
-/// How many Python tests run side by side. On two cores: most of a test is waiting.
-const WORKERS: &str = "4";
+/// How many Python tests run side by side. On two cores: most of a test is waiting, and some browsers are among them.
+const WORKERS: &str = "3";
 
 /// What pytest ends with when a filter leaves no test.
 const NO_TEST_LEFT: i32 = 5;
