@@ -283,7 +283,7 @@ def test_requests_that_can_not_be_meant_get_a_4xx_in_the_envelope(control):
 
 def test_each_answer_is_as_the_description_says(control, filled):
     """On a project that has one of everything: on an empty one most lists prove nothing."""
-    project, key, _, cluster, job = filled
+    project, key, _, cluster, job, _ = filled
     document = described(control)
 
     def judge(method: str, path: str, answer: dict, body: dict | None = None) -> None:
