@@ -92,7 +92,8 @@ impl BackupError {
                 | EngineError::CatalogMissing(_)
                 | EngineError::Record(_)),
             ) => error.to_string(),
-            Self::Engine(_) => "a database or collection can't be taken as it is called: its name is unknown, or taken in                                 the cluster. Choose collections by name, and give them others"
+            Self::Engine(_) => "a database or collection can't be taken as it is called: its name is unknown, or taken in the cluster. \
+                 Choose collections by name, and give them others"
                 .to_owned(),
             Self::Request(_) => "what was chosen is not there: look at the names".to_owned(),
             other => other.to_string(),
@@ -155,7 +156,9 @@ mod tests {
             BackupError::Engine(EngineError::InvalidDatabase(named.clone())),
             BackupError::Request(format!("the backup has no collection '{named}'")),
         ] {
-            assert!(error.to_string().contains(&named) && !error.without_names().contains(&named), "{error}");
+            let unnamed = error.without_names();
+            assert!(error.to_string().contains(&named) && !unnamed.contains(&named), "{error}");
+            assert!(!unnamed.contains("  "), "{unnamed}");
         }
         let sealed = BackupError::Engine(EngineError::Storage("no space".into()));
         assert_eq!(sealed.without_names(), sealed.to_string());

@@ -247,7 +247,8 @@ impl Brought<'_> {
 async fn drop_databases(engine: &Engine, made: Vec<String>) {
     for name in made {
         if let Err(error) = engine.drop_database(&name).await {
-            tracing::error!(%error, "a database of a restore that failed could not be taken back: drop it");
+            let error = BackupError::from(error).without_names();
+            tracing::error!(error, "a database of a restore that failed could not be taken back: drop it");
         }
     }
 }
@@ -269,7 +270,8 @@ async fn finish(engine: &Engine, brought: Vec<Brought<'_>>, load: bool) -> Resul
     let Some(error) = failed else { return Ok(()) };
     for (database, collection) in done {
         if let Err(error) = engine.drop_collection(&database, &collection).await {
-            tracing::error!(%error, "a collection of a restore that failed could not be taken back: drop it");
+            let error = BackupError::from(error).without_names();
+            tracing::error!(error, "a collection of a restore that failed could not be taken back: drop it");
         }
     }
     Err(error.into())
