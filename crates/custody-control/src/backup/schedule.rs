@@ -39,7 +39,10 @@ impl Control {
             let Some(policy) = policy::find(&self.db, &id).await? else { continue };
             // One that is stopped, or being destroyed, is made up for when it serves again, if ever.
             if cluster.phase == Phase::Running && policy::due(&policy.schedule, policy.seen_at, now) {
-                self.ask_automatic(&cluster, now, policy.schedule.retention_days).await?;
+                // What is wrong with one cluster must not keep the others from their backups.
+                if let Err(error) = self.ask_automatic(&cluster, now, policy.schedule.retention_days).await {
+                    tracing::error!(cluster = cluster.id, %error, "a backup that is due could not be asked for");
+                }
             }
         }
         Ok(())
