@@ -236,6 +236,12 @@ def test_a_restore_without_encryption_can_be_forbidden_and_is_always_told(contro
     into = control.refused("POST", f"{backup.path}/restoreCollection", {"destClusterId": plain.id})
     assert into.status == 403 and alerts(control, project, "decryptedRestore") == []
     control.call("PATCH", path, {"decryptedRestore": "allow"}, token=custodian)
+    # An empty variable of a script does not ask for it.
+    for empty in ("", " "):
+        body = {**backup.body(project, None, "empty"), "keyIdentifier": empty}
+        refused = control.refused("POST", f"{backup.path}/restoreCluster", body)
+        assert refused.status == 400 and "no key of this project" in refused.message
+    assert alerts(control, project, "decryptedRestore") == []
     restored = backup.restore(project)
     told = alerts(control, project, "decryptedRestore")
     assert len(told) == 1 and restored.id in told[0]["message"] and told[0]["subject"] == backup.id

@@ -112,6 +112,9 @@ def test_a_cluster_that_can_not_be_meant_is_refused_and_nothing_is_made(control,
     for status, words, body in [
         (400, "no key of this project", {**good, "keyIdentifier": foreign}),
         (400, "no key of this project", {**good, "keyIdentifier": "arn:custody:kms:local-dev:000000000000:key/none"}),
+        # An empty variable of a script must not give a cluster without encryption.
+        (400, "no key of this project", {**good, "keyIdentifier": ""}),
+        (400, "no key of this project", {**good, "keyIdentifier": " "}),
         (400, "same provider and region", {**good, "regionId": "aws-us-west-2"}),
         (400, "region", {**good, "regionId": "mars"}),
         (400, "keyidentifier", {**no_key, "keyidentifier": arn}),

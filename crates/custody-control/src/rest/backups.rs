@@ -390,7 +390,7 @@ async fn restore_cluster(
         cu_size: wanted.cu_size,
         cu_type: wanted.cu_type,
         region_id: wanted.region_id,
-        key_identifier: wanted.key_identifier.filter(|arn| !arn.trim().is_empty()),
+        key_identifier: wanted.key_identifier,
         deletion_protection: wanted.deletion_protection,
         how,
     };

@@ -87,7 +87,7 @@ async fn create(
         region_id: wanted.region_id,
         cu_type: wanted.cu_type,
         cu_size: wanted.cu_size,
-        key_identifier: wanted.key_identifier.filter(|arn| !arn.trim().is_empty()),
+        key_identifier: wanted.key_identifier,
         deletion_protection: wanted.deletion_protection,
     };
     Ok(data(control.create_cluster(&caller, &new).await?))
