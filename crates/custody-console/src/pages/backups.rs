@@ -229,11 +229,7 @@ async fn restore(
     form: Meant<WantedRestore>,
 ) -> Answer<Page<CreatedPage>> {
     let Meant { visitor, given } = form;
-    let mode = match given.mode.as_str() {
-        "rekey" => RestoreMode::Rekey,
-        "reencrypt" => RestoreMode::Reencrypt,
-        other => return Err(Refused::invalid(format!("mode is rekey or reencrypt, not {other:?}")).into()),
-    };
+    let mode = chosen_mode(&given.mode)?;
     let new = NewRestore {
         project_id: project.clone(),
         cluster_name: given.name,
@@ -242,7 +238,7 @@ async fn restore(
         region_id: Some(given.region),
         key_identifier: chosen_key(given.cmek.is_some(), given.key)?,
         deletion_protection: given.protection.is_some(),
-        how: How { mode: Some(mode), keep_database_keys: None, load: true },
+        how: How { mode, keep_database_keys: None, load: true },
     };
     let password = given.password.filter(|password| !password.is_empty());
     let created = match password {
@@ -253,6 +249,16 @@ async fn restore(
         None => control.restore_cluster(&visitor.caller, &cluster, &backup, &new).await?,
     };
     Ok(Page(CreatedPage::of(&control, &visitor, &project, created).await?))
+}
+
+/// How sealed files become the new cluster's; if nothing was chosen, as the keys' owners make it right (rule 33).
+fn chosen_mode(text: &str) -> Result<Option<RestoreMode>, Refused> {
+    match text {
+        "" => Ok(None),
+        "rekey" => Ok(Some(RestoreMode::Rekey)),
+        "reencrypt" => Ok(Some(RestoreMode::Reencrypt)),
+        other => Err(Refused::invalid(format!("mode is rekey or reencrypt, not {other:?}"))),
+    }
 }
 
 fn backups_of(project: &str) -> Done {
@@ -268,5 +274,13 @@ mod tests {
         assert_eq!(days("1,3,5"), "Mon, Wed, Fri");
         assert_eq!(days("1,2,3,4,5,6,7"), "every day");
         assert_eq!(days(""), "");
+    }
+
+    #[test]
+    fn how_files_become_the_new_clusters_is_left_to_the_keys_owners_unless_it_is_chosen() {
+        assert_eq!(chosen_mode("").unwrap(), None);
+        assert_eq!(chosen_mode("rekey").unwrap(), Some(RestoreMode::Rekey));
+        assert_eq!(chosen_mode("reencrypt").unwrap(), Some(RestoreMode::Reencrypt));
+        assert!(chosen_mode("Rekey").is_err());
     }
 }
