@@ -7,6 +7,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attempt;
 mod digest;
 mod error;
 mod layout;
@@ -14,13 +15,15 @@ mod make;
 mod manifest;
 mod open;
 mod plan;
+mod pooling;
 mod progress;
 mod restore;
 mod store;
 mod verify;
 
+pub use attempt::listed;
 pub use error::BackupError;
-pub use layout::BackupId;
+pub use layout::{BackupId, POOL, is_list, marker};
 pub use make::{Made, Order, Sealed, make};
 pub use open::Backup;
 pub use progress::Progress;

@@ -5,7 +5,7 @@ use custody_engine::{CollectionImage, DatabaseImage, User};
 use custody_store::ZoneId;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::{BackupError, BackupId, digest::Digest};
+use crate::{BackupError, BackupId, digest::Digest, layout::Attempt};
 
 /// The version of the form that is written.
 const FORM: u32 = 1;
@@ -16,6 +16,8 @@ const FORM: u32 = 1;
 pub(crate) struct ClusterManifest {
     pub(crate) custody_backup: u32,
     pub(crate) backup: String,
+    /// The attempt that made it: what belongs to the other zones lies below it.
+    pub(crate) attempt: Attempt,
     pub(crate) cluster: String,
     /// Milliseconds since 1970.
     pub(crate) taken_at: u64,

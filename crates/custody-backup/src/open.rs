@@ -147,7 +147,9 @@ pub(crate) async fn cluster_manifest(
     if expected.is_some_and(|expected| Digest::of(&bytes).to_string() != expected) {
         return Err(BackupError::manifest(ZoneId::CLUSTER, "it is not the one that was made with this backup"));
     }
-    ClusterManifest::read(&bytes, cluster.as_str(), store.backup())
+    let manifest = ClusterManifest::read(&bytes, cluster.as_str(), store.backup())?;
+    store.made_by(manifest.attempt.clone());
+    Ok(manifest)
 }
 
 async fn database(store: &Arc<BackupStore>, zones: &dyn Zones, entry: &ZoneEntry) -> Result<Database, BackupError> {

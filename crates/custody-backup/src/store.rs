@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fmt,
     ops::Range,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, OnceLock, PoisonError, RwLock},
 };
 
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use crate::{
     BackupId,
     digest::{Digest, Digesting},
     error::BACKUP,
-    layout,
+    layout::{self, Attempt},
 };
 
 /// An object of the pool, as a manifest tells.
@@ -32,24 +32,30 @@ pub(crate) struct Known {
 
 /// A backup's objects. Nothing can be written to it.
 ///
-/// Keyrings and manifests are there from the beginning, the rest once the manifests were opened. An object that a manifest tells
-/// of is compared with it: its length at once, and its digest when it was read to its end, which is an error of the stream
-/// then.
+/// The keyring and the manifest of the cluster's own zone are there from the beginning, those of the others once it was opened,
+/// and the rest once they were. An object that a manifest tells of is compared with it: its length at once, and its digest when
+/// it was read to its end, which is an error of the stream then.
 pub struct BackupStore {
     backups: Arc<dyn ObjectStore>,
     backup: BackupId,
+    attempt: OnceLock<Attempt>,
     known: RwLock<HashMap<Path, Known>>,
 }
 
 impl BackupStore {
     /// A backup of the cluster whose backups are in this store.
     pub fn new(backups: Arc<dyn ObjectStore>, backup: BackupId) -> Arc<Self> {
-        Arc::new(Self { backups, backup, known: RwLock::default() })
+        Arc::new(Self { backups, backup, attempt: OnceLock::new(), known: RwLock::default() })
     }
 
     /// The backup.
     pub fn backup(&self) -> &BackupId {
         &self.backup
+    }
+
+    /// Takes in which attempt made the backup.
+    pub(crate) fn made_by(&self, attempt: Attempt) {
+        self.attempt.get_or_init(|| attempt);
     }
 
     /// Takes in what a manifest tells of an object.
@@ -65,20 +71,23 @@ impl BackupStore {
         Err(Error::PermissionDenied { path: path.to_string(), source: "a backup is not written to".into() })
     }
 
-    /// The paths of a listing as they were in the cluster.
-    fn listed(&self, meta: Result<ObjectMeta>) -> Result<ObjectMeta> {
-        let mut meta = meta?;
-        meta.location = self.outer(meta.location);
-        Ok(meta)
+    /// Below which root the backup has an object of its own.
+    fn root(&self, path: &Path) -> Path {
+        match self.attempt.get() {
+            Some(attempt) if !layout::is_clusters(path) => layout::attempt(&self.backup, attempt),
+            _ => Path::from(self.backup.as_str()),
+        }
     }
 
-    fn outer(&self, path: Path) -> Path {
-        layout::within(&Path::from(self.backup.as_str()), &path).unwrap_or(path)
+    /// Where the backup has an object of its own.
+    fn own(&self, path: &Path) -> Path {
+        layout::below(self.root(path), path)
     }
+}
 
-    fn prefix(&self, prefix: Option<&Path>) -> Path {
-        layout::own(&self.backup, prefix.unwrap_or(&Path::default()))
-    }
+/// The path in the cluster of what lies below a root.
+fn outer(root: &Path, path: Path) -> Path {
+    layout::within(root, &path).unwrap_or(path)
 }
 
 /// Compares what is read of an object with what a manifest tells of it.
@@ -128,7 +137,7 @@ impl ObjectStore for BackupStore {
                 compared(location, &known, result, whole)
             }
             None => {
-                let mut result = self.backups.get_opts(&layout::own(&self.backup, location), options).await?;
+                let mut result = self.backups.get_opts(&self.own(location), options).await?;
                 result.meta.location = location.clone();
                 Ok(result)
             }
@@ -138,17 +147,18 @@ impl ObjectStore for BackupStore {
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         match self.known(location) {
             Some(known) => self.backups.get_ranges(&known.pool, ranges).await,
-            None => self.backups.get_ranges(&layout::own(&self.backup, location), ranges).await,
+            None => self.backups.get_ranges(&self.own(location), ranges).await,
         }
     }
 
     /// What belongs to this backup alone: keyrings and manifests.
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        let root = Path::from(self.backup.as_str());
-        let listed = self.backups.list(Some(&self.prefix(prefix)));
+        let prefix = prefix.cloned().unwrap_or_default();
+        let root = self.root(&prefix);
+        let listed = self.backups.list(Some(&self.own(&prefix)));
         listed
             .map_ok(move |mut meta| {
-                meta.location = layout::within(&root, &meta.location).unwrap_or(meta.location);
+                meta.location = outer(&root, meta.location);
                 meta
             })
             .boxed()
@@ -160,9 +170,13 @@ impl ObjectStore for BackupStore {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        let mut result = self.backups.list_with_delimiter(Some(&self.prefix(prefix))).await?;
-        result.objects = result.objects.into_iter().map(|meta| self.listed(Ok(meta))).collect::<Result<_>>()?;
-        result.common_prefixes = result.common_prefixes.into_iter().map(|prefix| self.outer(prefix)).collect();
+        let prefix = prefix.cloned().unwrap_or_default();
+        let root = self.root(&prefix);
+        let mut result = self.backups.list_with_delimiter(Some(&self.own(&prefix))).await?;
+        for meta in &mut result.objects {
+            meta.location = outer(&root, std::mem::take(&mut meta.location));
+        }
+        result.common_prefixes = result.common_prefixes.into_iter().map(|prefix| outer(&root, prefix)).collect();
         Ok(result)
     }
 

@@ -3,12 +3,17 @@
 
 mod common;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use custody_backup::{BackupError, Chosen, Progress, Restoring, make};
+use custody_backup::{BackupError, Chosen, Order, Progress, Restoring, make};
 use custody_kms::{KeyState, scripted::ScriptedKms};
 use custody_store::{Bring, ZoneId};
-use object_store::{ObjectStoreExt, memory::InMemory, path::Path};
+use object_store::{
+    ObjectStoreExt,
+    memory::InMemory,
+    path::Path,
+    throttle::{ThrottleConfig, ThrottledStore},
+};
 
 use common::*;
 
@@ -64,7 +69,7 @@ impl World {
 /// The path that an object of a backup had in its cluster.
 fn original_path(path: &str) -> String {
     let path = path.strip_prefix("pool/").unwrap_or(path);
-    let path = path.strip_prefix("backup-1/").unwrap_or(path);
+    let path = path.find("zones/").map_or(path, |start| &path[start..]);
     match path.rsplit_once('.') {
         Some((rest, tag)) if tag.len() == 16 => rest.to_owned(),
         _ => path.to_owned(),
@@ -124,12 +129,16 @@ async fn objects_and_manifests_do_not_change_places() {
     let sound = files(&world.backups).await;
     // An older backup's manifest in the place of a newer one's.
     let manifests: Vec<&String> = sound.keys().filter(|path| path.contains("/backups/")).collect();
-    for path in manifests.iter().filter(|path| path.starts_with("backup-1/")) {
-        let other = path.replace("backup-1", "backup-2");
-        world.put(&other, sound[*path].clone()).await;
+    let place = |path: &str| original_path(path).replace("backup-1", "backup-2");
+    let (older, newer): (Vec<&String>, Vec<&String>) = manifests.iter().partition(|path| path.starts_with("backup-1/"));
+    assert_eq!((older.len(), newer.len()), (3, 3));
+    for path in older {
+        let other = newer.iter().find(|other| original_path(other) == place(path)).unwrap();
+        world.put(other, sound[path].clone()).await;
         assert!(!world.found("backup-2").await.is_empty(), "{path}");
-        world.put(&other, sound[&other].clone()).await;
+        world.put(other, sound[*other].clone()).await;
     }
+    assert!(world.found("backup-2").await.is_empty());
     // Two objects of the same zone.
     let rows: Vec<&String> = sound.keys().filter(|path| path.contains("/compacted/")).collect();
     let (one, two) = (rows[0], rows[1]);
@@ -258,4 +267,78 @@ async fn what_is_given_up_or_fails_leaves_nothing() {
     assert_eq!(files(&world.backups).await.into_keys().collect::<Vec<_>>(), before);
     let missing = open(&world.backups, "backup-2", &world.original, &world.kms).await.err().unwrap();
     assert!(matches!(missing, BackupError::NotFound(_)), "{missing}");
+}
+
+/// How many attempts have left something at a backup.
+async fn attempts(backups: &Store, backup: &str) -> usize {
+    let below = format!("{backup}/attempts/");
+    let all = files(backups).await.into_keys();
+    let all = all.filter_map(|path| Some(path.strip_prefix(&below)?.split('/').next()?.to_owned()));
+    all.collect::<std::collections::BTreeSet<_>>().len()
+}
+
+#[tokio::test]
+async fn of_two_that_make_one_backup_at_once_one_does_and_the_other_spoils_nothing() {
+    let world = world().await;
+    let wait = Duration::from_millis(1);
+    let slow = ThrottleConfig { wait_put_per_call: wait, wait_list_per_call: wait, ..ThrottleConfig::default() };
+    for round in 2..12 {
+        let backup = format!("backup-{round}");
+        // Each sees a different cluster, and both copy what no earlier backup has.
+        world.original.engine.insert("", POINTS, rows(3_000 + round * 10..3_010 + round * 10)).await.unwrap();
+        let to: Store = Arc::new(ThrottledStore::new(Arc::clone(&world.backups), slow));
+        let order = Order { to, ..world.original.order(&world.backups, &backup) };
+        let progress = Progress::default();
+        let (slower, quicker) = tokio::join!(make(&order, &progress), async {
+            tokio::time::sleep(Duration::from_millis(round.unsigned_abs() * 3)).await;
+            world.original.back_up(&world.backups, &backup).await
+        });
+        let refused = match (&slower, &quicker) {
+            (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
+            _ => panic!("{slower:?} {quicker:?}"),
+        };
+        assert!(matches!(refused, BackupError::Exists(_)), "{refused}");
+        assert!(world.found(&backup).await.is_empty(), "{backup}: {:?}", world.found(&backup).await);
+        assert_eq!(attempts(&world.backups, &backup).await, 1, "{backup}");
+    }
+    assert!(world.found("backup-1").await.is_empty());
+    world.restore("backup-2").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_whose_last_answer_is_lost_is_there_or_nothing_of_it_is() {
+    use common::unanswered::{Instead, Unanswered};
+    let world = world().await;
+    let before = files(&world.backups).await.into_keys().collect::<Vec<_>>();
+    let lost = |at: &'static str, instead| -> Store { Arc::new(Unanswered(Arc::clone(&world.backups), at, instead)) };
+    // The last step, which makes it complete.
+    for (backup, at, instead) in [
+        ("backup-2", "backup-2/zones/00000000000000000000000000000000/backups", Instead::Exists),
+        ("backup-3", "backup-3/zones/00000000000000000000000000000000/backups", Instead::Failure),
+    ] {
+        world.original.back_up(&lost(at, instead), backup).await.unwrap();
+        assert!(world.found(backup).await.is_empty());
+        world.restore(backup).await.unwrap();
+        for name in ["a", "b", "c"] {
+            world.target.engine.drop_collection("", name).await.unwrap();
+        }
+    }
+    let sound = files(&world.backups).await.into_keys().collect::<Vec<_>>();
+    assert!(sound.len() > before.len());
+    // Given up while it waits for that answer, or for that of a list.
+    for at in ["backup-4/zones/00000000000000000000000000000000/backups", "backup-4/attempts"] {
+        let progress = Progress::default();
+        let order = Order { to: lost(at, Instead::Silence), ..world.original.order(&world.backups, "backup-4") };
+        let (made, ()) = tokio::join!(make(&order, &progress), async {
+            while !files(&world.backups).await.keys().any(|path| path.starts_with(at)) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            progress.cancel();
+        });
+        assert!(matches!(made, Err(BackupError::Canceled)), "{made:?}");
+        assert_eq!(files(&world.backups).await.into_keys().collect::<Vec<_>>(), sound, "{at}");
+    }
+    let failed = world.original.back_up(&lost("backup-5/attempts", Instead::Failure), "backup-5").await;
+    assert!(matches!(failed, Err(BackupError::Storage { .. })), "{failed:?}");
+    assert_eq!(files(&world.backups).await.into_keys().collect::<Vec<_>>(), sound);
 }

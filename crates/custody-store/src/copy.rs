@@ -10,6 +10,7 @@ use object_store::{
 
 use crate::chunks::AT_ONCE;
 use crate::error::StoreError;
+use crate::parts::Upload;
 use crate::sealed::Shared;
 
 /// The parts in which a large body is copied: the whole copy holds one of them in memory.
@@ -56,8 +57,8 @@ impl Shared {
         to: &Path,
         options: PutMultipartOptions,
     ) -> Result<()> {
-        let mut upload = self.inner.put_multipart_opts(to, options).await?;
-        let copied = self.upload_copy(source, from, to, upload.as_mut()).await;
+        let mut upload = Upload::new(self.inner.put_multipart_opts(to, options).await?, to);
+        let copied = self.upload_copy(source, from, to, &mut upload).await;
         if copied.is_err() {
             // The copy's own error says more than one of the clearing up.
             if let Err(error) = upload.abort().await {
@@ -67,13 +68,7 @@ impl Shared {
         copied
     }
 
-    async fn upload_copy(
-        &self,
-        source: GetResult,
-        from: Origin<'_>,
-        to: &Path,
-        upload: &mut dyn MultipartUpload,
-    ) -> Result<()> {
+    async fn upload_copy(&self, source: GetResult, from: Origin<'_>, to: &Path, upload: &mut Upload) -> Result<()> {
         let size = source.meta.size;
         let mut stream = source.into_stream();
         let (mut part, mut read, mut rebound) = (Vec::with_capacity(PART), 0, false);

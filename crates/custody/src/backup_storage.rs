@@ -2,8 +2,8 @@
 //! a backup shares with others.
 //!
 //! Below `backups/CLUSTER` each backup has a directory of its own, and `pool` holds the objects that backups share. A backup is
-//! complete exactly if its manifest is there. Its list, `objects`, names what it needs of the pool; it is written before the
-//! first of them is copied.
+//! complete exactly if its manifest is there. Each attempt at it has a list that names what it needs of the pool; it is written
+//! before the first of them is copied.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -11,6 +11,7 @@ use std::{
     sync::Arc,
 };
 
+use custody_backup::{BackupId, POOL, is_list, listed, marker};
 use custody_control::backup::{BackupStorage, Freed};
 use custody_store::ClusterId;
 use futures::TryStreamExt;
@@ -22,12 +23,6 @@ use crate::{
     storage::{self, Storage, gone},
 };
 
-/// Where a cluster's own zone has its files.
-const OWN_ZONE: &str = "00000000000000000000000000000000";
-/// What backups of a cluster share.
-const POOL: &str = "pool";
-/// A backup's list of what it needs of the pool: one name a line.
-const LIST: &str = "objects";
 /// What the id of a backup begins with.
 const BACKUP: &str = "backup-";
 
@@ -139,9 +134,9 @@ impl Files {
     /// then it is known what it needed.
     async fn delete(&self, backup: &str, freed: &mut Freed) -> Result<(), Failure> {
         let objects: Vec<ObjectMeta> = self.store.list(Some(&Path::from(backup))).try_collect().await?;
-        let (manifest, list) = (manifest(backup), list(backup));
-        let (first, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(|object| object.location == manifest);
-        let (lists, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|object| object.location == list);
+        let (first, others): (Vec<_>, Vec<_>) =
+            objects.into_iter().partition(|it: &ObjectMeta| is_manifest(backup, it));
+        let (lists, others): (Vec<_>, Vec<_>) = others.into_iter().partition(|it: &ObjectMeta| is_list(&it.location));
         for objects in [first, others, lists] {
             self.remove(objects, freed).await?;
         }
@@ -151,28 +146,22 @@ impl Files {
         gone(&directory, std::fs::remove_dir_all(&directory))
     }
 
-    /// Deletes what no backup lists. One that is complete and has no list is not understood: then everything stays.
+    /// Deletes what no attempt at a backup lists. A backup that is complete and has no list is not understood: then everything
+    /// stays.
     async fn free_pool(&self, freed: &mut Freed) -> Result<(), Failure> {
         let Found { backups, pool } = self.look().await?;
         let mut needed = HashSet::new();
         for (backup, objects) in backups {
-            let listed = objects.iter().any(|object| object.location == list(&backup));
-            if !listed && !is_complete(&backup, &objects) {
-                // None was copied for it; or it is nothing of ours.
-                continue;
+            let is_complete = is_complete(&backup, &objects);
+            let lists: Vec<Path> = objects.into_iter().map(|it| it.location).filter(is_list).collect();
+            if lists.is_empty() && is_complete {
+                return Err(format!("what backup {backup} needs is not listed, and nothing is removed").into());
             }
-            match self.store.get(&list(&backup)).await {
-                Ok(text) => {
-                    let text = String::from_utf8(text.bytes().await?.into()).map_err(|_| {
-                        format!("the list of what backup {backup} needs is no text: nothing is removed")
-                    })?;
-                    needed.extend(text.lines().map(str::to_owned));
-                }
-                Err(error) => {
-                    return Err(
-                        format!("what backup {backup} needs is not known, and nothing is removed: {error}").into()
-                    );
-                }
+            for list in lists {
+                let names = listed(&*self.store, &list).await.map_err(|error| {
+                    format!("what backup {backup} needs is not known, and nothing is removed: {error}")
+                })?;
+                needed.extend(names);
             }
         }
         let is_needed = |object: &ObjectMeta| {
@@ -209,17 +198,12 @@ fn is_backup(name: &str) -> bool {
     name.strip_prefix(BACKUP).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_alphanumeric()))
 }
 
-fn manifest(backup: &str) -> Path {
-    Path::from(format!("{backup}/zones/{OWN_ZONE}/backups/{backup}.json"))
-}
-
-fn list(backup: &str) -> Path {
-    Path::from(format!("{backup}/{LIST}"))
+fn is_manifest(backup: &str, object: &ObjectMeta) -> bool {
+    backup.parse::<BackupId>().is_ok_and(|backup| object.location == marker(&backup))
 }
 
 fn is_complete(backup: &str, objects: &[ObjectMeta]) -> bool {
-    let manifest = manifest(backup);
-    objects.iter().any(|object| object.location == manifest)
+    objects.iter().any(|object| is_manifest(backup, object))
 }
 
 /// Removes the files that a local store writes beside the place where they will come: with `#` and a number behind the name.
@@ -246,6 +230,7 @@ mod tests {
         sync::atomic::{AtomicUsize, Ordering::Relaxed},
     };
 
+    use custody_store::ZoneId;
     use futures::{StreamExt, stream::BoxStream};
     use object_store::{
         CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutOptions, PutPayload,
@@ -317,14 +302,18 @@ mod tests {
         store.put(&Path::from(path), text.to_owned().into()).await.unwrap();
     }
 
+    fn list(backup: &str) -> Path {
+        Path::from(format!("{backup}/attempts/0123456789abcdef/objects"))
+    }
+
     async fn back_up(store: &dyn ObjectStore, backup: &str, shared: &[&str], complete: bool) {
-        put(store, &format!("{backup}/{LIST}"), &shared.join("\n")).await;
+        put(store, list(backup).as_ref(), &shared.join("\n")).await;
         for name in shared {
             put(store, &format!("{POOL}/{name}"), "sealed").await;
         }
-        put(store, &format!("{backup}/zones/{OWN_ZONE}/keyring/1/0"), "wrapped").await;
+        put(store, &format!("{backup}/zones/{}/keyring/1/0", ZoneId::CLUSTER), "wrapped").await;
         if complete {
-            put(store, manifest(backup).as_ref(), "manifest").await;
+            put(store, marker(&backup.parse().unwrap()).as_ref(), "manifest").await;
         }
     }
 

@@ -1,6 +1,8 @@
 //! Clusters in memory with a scripted KMS, with rows in them, and their backups.
 #![allow(dead_code, clippy::unwrap_used, reason = "tests; each file uses its own part")]
 
+pub(crate) mod unanswered;
+
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow_array::{
