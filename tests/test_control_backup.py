@@ -323,8 +323,8 @@ def test_a_backup_goes_on_or_leaves_nothing_where_something_is_killed(control, k
 
 
 def test_nothing_is_left_of_backups_and_restores_that_are_killed_at_random_moments(control, kms, project):
-    """Fifty rounds and more with CUSTODY_CONTROL_CRASH_ROUNDS."""
-    rounds = int(os.environ.get("CUSTODY_CONTROL_CRASH_ROUNDS", "4"))
+    """More than fifty rounds with CUSTODY_CONTROL_CRASH_ROUNDS."""
+    rounds = int(os.environ.get("CUSTODY_CONTROL_CRASH_ROUNDS", "50"))
     seed = int(os.environ.get("CUSTODY_CRASH_SEED", random.SystemRandom().randrange(2**32)))
     print(f"CUSTODY_CRASH_SEED={seed}")
     chance = random.Random(seed)
@@ -370,7 +370,8 @@ def test_nothing_is_left_of_backups_and_restores_that_are_killed_at_random_momen
             assert [it["backupId"] for it in backups(control)] == [kept.id]
     print(outcomes)
     # What is left is the one backup that was kept, and with it goes everything.
-    needed = (storage_of(cluster) / kept.id / "objects").read_text().split()
+    (needed,) = (storage_of(cluster) / kept.id / "attempts").glob("*/objects")
+    needed = needed.read_text().split()
     control.wait_for("the clean-up", lambda: {f"pool/{name}" for name in needed} == set(objects(cluster, "pool")), 60)
     assert {path.split("/")[0] for path in objects(cluster)} == {kept.id, "pool"}
     kept.delete()

@@ -15,7 +15,7 @@ use custody_backup::{BackupId, POOL, is_list, listed, marker};
 use custody_control::backup::{BackupStorage, Freed};
 use custody_store::ClusterId;
 use futures::TryStreamExt;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, path::Path};
+use object_store::{ObjectMeta, ObjectStore, path::Path};
 
 use crate::{
     Failure,
@@ -233,8 +233,8 @@ mod tests {
     use custody_store::ZoneId;
     use futures::{StreamExt, stream::BoxStream};
     use object_store::{
-        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, PutMultipartOptions, PutOptions, PutPayload,
-        PutResult, Result, memory::InMemory,
+        CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectStoreExt, PutMultipartOptions,
+        PutOptions, PutPayload, PutResult, Result, memory::InMemory,
     };
 
     use super::*;

@@ -1,0 +1,6 @@
+//! Backups from the engine down, over a scripted KMS.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod common;
+mod forged;
+mod restore;
