@@ -16,7 +16,6 @@ class Raw:
         # A node that changes its process image keeps its address: connect again at once.
         options = [
             ("grpc.initial_reconnect_backoff_ms", 20),
-            ("grpc.min_reconnect_backoff_ms", 20),
             ("grpc.max_reconnect_backoff_ms", 50),
             ("grpc.enable_retries", 0),
             ("grpc.use_local_subchannel_pool", 1),
