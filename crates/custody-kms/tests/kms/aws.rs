@@ -378,10 +378,11 @@ fn a_plain_http_endpoint_off_loopback_is_refused_before_anything_is_sent() {
     assert!(error.to_string().contains("https only"), "{error}");
 }
 
-/// Runs one ignored test of this file in a process of its own, with only these variables.
+/// Runs one ignored test of this module in a process of its own, with only these variables.
 fn in_a_process(test: &str, variables: &[(&str, &str)]) {
+    let (_, module) = module_path!().split_once("::").unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
+        .args(["--exact", &format!("{module}::{test}"), "--ignored", "--nocapture"])
         .env_clear()
         .envs(variables.iter().copied())
         .output()
