@@ -1,20 +1,18 @@
 //! Copies: a new header for the new path, over the same body.
 
+use bytes::Bytes;
 use custody_seal::{ChunkError, HEADER_LEN};
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt, stream, stream::BoxStream};
 use object_store::path::Path;
 use object_store::{
-    CopyMode, CopyOptions, GetOptions, GetResult, MultipartUpload, ObjectStore, PutMode, PutMultipartOptions,
-    PutOptions, PutPayload, Result,
+    CopyMode, CopyOptions, GetOptions, GetResult, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload,
+    Result,
 };
 
 use crate::chunks::AT_ONCE;
 use crate::error::StoreError;
-use crate::parts::Upload;
+use crate::parts;
 use crate::sealed::Shared;
-
-/// The parts in which a large body is copied: the whole copy holds one of them in memory.
-const PART: usize = 8 << 20;
 
 /// Where a copy comes from: the store of a zone, and the object's path there.
 #[derive(Clone, Copy)]
@@ -57,42 +55,31 @@ impl Shared {
         to: &Path,
         options: PutMultipartOptions,
     ) -> Result<()> {
-        let mut upload = Upload::new(self.inner.put_multipart_opts(to, options).await?, to);
-        let copied = self.upload_copy(source, from, to, &mut upload).await;
-        if copied.is_err() {
-            // The copy's own error says more than one of the clearing up.
-            if let Err(error) = upload.abort().await {
-                tracing::warn!(location = %to, %error, "a failed copy could not be aborted: its parts may be left in the object storage");
-            }
-        }
-        copied
+        let upload = self.inner.put_multipart_opts(to, options).await?;
+        parts::upload(upload, to, self.rebound(source, from, to)).await
     }
 
-    async fn upload_copy(&self, source: GetResult, from: Origin<'_>, to: &Path, upload: &mut Upload) -> Result<()> {
+    /// The pieces of a file with the header for its new place. A source that ends early must not become a file that looks whole:
+    /// then the last one is an error.
+    fn rebound<'a>(&'a self, source: GetResult, from: Origin<'a>, to: &'a Path) -> BoxStream<'a, Result<Bytes>> {
         let size = source.meta.size;
-        let mut stream = source.into_stream();
-        let (mut part, mut read, mut rebound) = (Vec::with_capacity(PART), 0, false);
-        while let Some(piece) = stream.try_next().await? {
-            read += piece.len() as u64;
-            part.extend_from_slice(&piece);
-            if !rebound && part.len() >= HEADER_LEN {
-                let header = self.rebind(from, to, &part)?;
-                part[..HEADER_LEN].copy_from_slice(&header);
-                rebound = true;
+        let state = (source.into_stream(), Some(Vec::new()), 0);
+        let pieces = stream::try_unfold(state, move |(mut pieces, mut head, mut read)| async move {
+            while let Some(piece) = pieces.try_next().await? {
+                read += piece.len() as u64;
+                let Some(mut begun) = head.take() else { return Ok(Some((piece, (pieces, None, read)))) };
+                begun.extend_from_slice(&piece);
+                if begun.len() < HEADER_LEN {
+                    head = Some(begun);
+                    continue;
+                }
+                let header = self.rebind(from, to, &begun)?;
+                begun[..HEADER_LEN].copy_from_slice(&header);
+                return Ok(Some((Bytes::from(begun), (pieces, None, read))));
             }
-            while rebound && part.len() >= PART {
-                let rest = part.split_off(PART);
-                upload.put_part(std::mem::replace(&mut part, rest).into()).await?;
-            }
-        }
-        // A source that ended early must not become a file that looks whole.
-        if read != size || !rebound {
-            return Err(cut(from.path).into());
-        }
-        if !part.is_empty() {
-            upload.put_part(part.into()).await?;
-        }
-        upload.complete().await.map(drop)
+            if read == size && head.is_none() { Ok(None) } else { Err(cut(from.path).into()) }
+        });
+        pieces.boxed()
     }
 
     /// The header of a file for its new place, under the newest version of this zone's key.

@@ -24,7 +24,16 @@ pub async fn put_stream(
         let pieces: Vec<Bytes> = stream.try_collect().await?;
         return store.put(to, PutPayload::from_iter(pieces)).await.map(drop);
     }
-    let upload = Upload::new(store.put_multipart(to).await?, to);
+    upload(store.put_multipart(to).await?, to, stream).await
+}
+
+/// Uploads a stream; aborts where it fails, or is given up.
+pub(crate) async fn upload(
+    upload: Box<dyn MultipartUpload>,
+    to: &Path,
+    stream: impl Stream<Item = Result<Bytes>> + Unpin,
+) -> Result<()> {
+    let upload = Upload { inner: Some(upload), to: to.clone() };
     let mut upload = WriteMultipart::new_with_chunk_size(Box::new(upload), PART);
     match fill(&mut upload, stream).await {
         Ok(()) => upload.finish().await.map(drop),
@@ -47,16 +56,10 @@ async fn fill(upload: &mut WriteMultipart, mut stream: impl Stream<Item = Result
 
 /// An upload that is aborted when it is dropped before its end. S3 keeps the parts of one that is forgotten.
 #[derive(Debug)]
-pub(crate) struct Upload {
+struct Upload {
     /// None once it has ended.
     inner: Option<Box<dyn MultipartUpload>>,
     to: Path,
-}
-
-impl Upload {
-    pub(crate) fn new(inner: Box<dyn MultipartUpload>, to: &Path) -> Self {
-        Self { inner: Some(inner), to: to.clone() }
-    }
 }
 
 #[async_trait]
@@ -142,23 +145,23 @@ mod tests {
         }
     }
 
-    fn upload(seen: &Seen) -> Upload {
-        Upload::new(Box::new(seen.clone()), &Path::from("large"))
+    fn begun(seen: &Seen) -> Upload {
+        Upload { inner: Some(Box::new(seen.clone())), to: Path::from("large") }
     }
 
     #[tokio::test]
     async fn an_upload_that_is_given_up_is_aborted_and_one_that_has_ended_is_not() {
         let seen = Seen::default();
-        let mut one = upload(&seen);
+        let mut one = begun(&seen);
         one.put_part(PutPayload::from_static(b"half")).await.unwrap();
         drop(one);
         tokio::time::sleep(Duration::from_millis(10)).await;
         assert_eq!(seen.take(), ["part", "abort"]);
-        let mut one = upload(&seen);
+        let mut one = begun(&seen);
         one.complete().await.unwrap();
         assert!(one.put_part(PutPayload::from_static(b"late")).await.is_err());
         drop(one);
-        let mut one = upload(&seen);
+        let mut one = begun(&seen);
         one.abort().await.unwrap();
         drop(one);
         tokio::time::sleep(Duration::from_millis(10)).await;
