@@ -290,9 +290,8 @@ async fn of_two_that_make_one_backup_at_once_one_does_and_the_other_spoils_nothi
             tokio::time::sleep(Duration::from_millis(round.unsigned_abs() * 3)).await;
             world.original.back_up(&world.backups, &backup).await
         });
-        let refused = match (&slower, &quicker) {
-            (Ok(_), Err(refused)) | (Err(refused), Ok(_)) => refused,
-            _ => panic!("{slower:?} {quicker:?}"),
+        let ((Ok(_), Err(refused)) | (Err(refused), Ok(_))) = (&slower, &quicker) else {
+            panic!("{slower:?} {quicker:?}");
         };
         assert!(matches!(refused, BackupError::Exists(_)), "{refused}");
         assert!(world.found(&backup).await.is_empty(), "{backup}: {:?}", world.found(&backup).await);
