@@ -321,6 +321,16 @@ def test_each_answer_is_as_the_description_says(control, filled):
             told = ask(method, path)
             assert told or path.endswith("cmek/roles"), f"{path} answers with nothing, which would be as described whatever it says"
     assert ask("GET", f"/v2/jobs/{job}")["status"] == "SUCCESSFUL" and made["secret"]
+
+    def status() -> str:
+        return control.call("GET", f"/v2/clusters/{cluster}")["status"]
+
+    ask("POST", f"/v2/clusters/{cluster}/suspend")
+    control.wait_for("the cluster to be suspended", lambda: status() == "SUSPENDED")
+    ask("POST", f"/v2/clusters/{cluster}/resume")
+    control.wait_for("the cluster to serve", lambda: status() == "RUNNING")
+    ask("DELETE", f"/v2/clusters/{cluster}/drop?waitDays=1")
+    ask("POST", f"/v2/clusters/{cluster}/undrop")
     # What proves nothing unless it can fail.
     with pytest.raises(AssertionError, match="clusterName"):
         judge("GET", f"/v2/clusters/{cluster}", {"code": 0, "data": {"clusterId": cluster}})
