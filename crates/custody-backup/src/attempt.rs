@@ -39,16 +39,23 @@ impl Writing {
 
     /// Refuses if the backup is there, whoever has made it.
     pub(crate) async fn must_be_new(&self) -> Result<(), BackupError> {
+        if self.is_complete().await? { Err(BackupError::Exists(self.backup.clone())) } else { Ok(()) }
+    }
+
+    async fn is_complete(&self) -> Result<bool, BackupError> {
         let marker = layout::marker(&self.backup);
         match self.to.head(&marker).await {
-            Ok(_) => Err(BackupError::Exists(self.backup.clone())),
-            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
             Err(error) => Err(BackupError::backup(&marker, error)),
         }
     }
 
-    /// The attempt that completed the backup, if one has.
+    /// The attempt that completed the backup, if one has. Only then it takes the zone's key.
     async fn completed_by(&self) -> Result<Option<Attempt>, BackupError> {
+        if !self.is_complete().await? {
+            return Ok(None);
+        }
         let store = BackupStore::new(Arc::clone(&self.to), self.backup.clone());
         match open::cluster_manifest(&store, &self.zone, &self.cluster, None).await {
             Ok(manifest) => Ok(Some(manifest.attempt)),

@@ -338,3 +338,22 @@ async fn a_backup_whose_last_answer_is_lost_is_there_or_nothing_of_it_is() {
     assert!(matches!(failed, Err(BackupError::Storage { .. })), "{failed:?}");
     assert_eq!(files(&world.backups).await.into_keys().collect::<Vec<_>>(), sound);
 }
+
+#[tokio::test]
+async fn a_backup_whose_key_is_taken_away_meanwhile_leaves_nothing() {
+    use crate::common::unanswered::{Instead, Unanswered};
+    let world = world().await;
+    let before = files(&world.backups).await.into_keys().collect::<Vec<_>>();
+    let to: Store = Arc::new(Unanswered(Arc::clone(&world.backups), "backup-2/attempts", Instead::Silence));
+    let order = Order { to, ..world.original.order(&world.backups, "backup-2") };
+    let progress = Progress::default();
+    let (made, ()) = tokio::join!(make(&order, &progress), async {
+        while files(&world.backups).await.len() == before.len() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        world.original.keyring.as_ref().unwrap().seal_all();
+        progress.cancel();
+    });
+    assert!(matches!(made, Err(BackupError::Canceled)), "{made:?}");
+    assert_eq!(files(&world.backups).await.into_keys().collect::<Vec<_>>(), before);
+}
