@@ -2,6 +2,7 @@
 
 import base64
 import struct
+import time
 
 import grpc
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
@@ -40,6 +41,15 @@ class Raw:
 
     def query(self, timeout: float = 60) -> str | None:
         return self.ask("Query", self._query(), timeout)
+
+    def refusal(self, patience: float = 20) -> str:
+        """Why the node refuses a query, as it says itself once it does. That a connection is lost while the node changes its
+        process image is not its word."""
+        deadline = time.monotonic() + patience
+        while "sealed" not in (why := self.query() or ""):
+            assert time.monotonic() < deadline, f"not refused; the last answer: {why or 'granted'}"
+            time.sleep(0.05)
+        return why
 
     def every_data_call(self) -> dict[str, str | None]:
         """What each call that reads or writes data or names comes to."""

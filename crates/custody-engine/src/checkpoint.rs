@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use custody_store::{ZoneId, ZoneStatus};
+use futures::future::BoxFuture;
 use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 
@@ -125,50 +126,52 @@ struct TakenDatabase {
 impl Engine {
     /// Takes the cluster as of one moment: every row that was acknowledged before this call is in it, and no row that was
     /// deleted before. All writes wait while the moment is settled, which takes no look at the storage.
-    pub async fn checkpoint(&self, request: &CheckpointRequest) -> Result<Checkpoint, EngineError> {
-        let mut databases = Vec::new();
-        let mut sealed = Vec::new();
-        let (taken_at, users);
-        {
-            // No database comes or goes.
-            let _catalog = self.change().await?;
-            let mut opened = Vec::new();
-            for database in self.asked(request)? {
-                match database.open().await {
-                    Ok(open) => opened.push((database, open)),
-                    Err(EngineError::Sealed(status)) if request.only.is_none() => {
-                        sealed.push((database.zone(), status));
+    pub fn checkpoint<'a>(&'a self, request: &'a CheckpointRequest) -> BoxFuture<'a, Result<Checkpoint, EngineError>> {
+        Box::pin(async move {
+            let mut databases = Vec::new();
+            let mut sealed = Vec::new();
+            let (taken_at, users);
+            {
+                // No database comes or goes.
+                let _catalog = self.change().await?;
+                let mut opened = Vec::new();
+                for database in self.asked(request)? {
+                    match database.open().await {
+                        Ok(open) => opened.push((database, open)),
+                        Err(EngineError::Sealed(status)) if request.only.is_none() => {
+                            sealed.push((database.zone(), status));
+                        }
+                        Err(error) => return Err(error),
                     }
-                    Err(error) => return Err(error),
+                }
+                // And in none of them a collection.
+                let mut changing = Vec::new();
+                for (_, open) in &opened {
+                    changing.push(open.changing.lock().await);
+                }
+                for (database, open) in &opened {
+                    databases.push(take(Arc::clone(database), Arc::clone(open), request).await?);
+                }
+                let _still = self.marks.hold_still().await;
+                taken_at = SystemTime::now();
+                users = self.users_with_hashes();
+                for taken in databases.iter_mut().flat_map(|database| &mut database.collections) {
+                    taken.begun = Some(taken.collection.begin_checkpoint().await?);
+                }
+                for database in &databases {
+                    let zone = database.open.zone.zone();
+                    database.collections.iter().for_each(|taken| self.marks.pin(zone, taken.record.id));
                 }
             }
-            // And in none of them a collection.
-            let mut changing = Vec::new();
-            for (_, open) in &opened {
-                changing.push(open.changing.lock().await);
+            let mut checkpoint = Checkpoint { taken_at, users, databases: Vec::new(), sealed, held: Vec::new() };
+            match checkpoint.finish(databases).await {
+                Ok(()) => Ok(checkpoint),
+                Err(error) => {
+                    checkpoint.release().await;
+                    Err(error)
+                }
             }
-            for (database, open) in &opened {
-                databases.push(take(Arc::clone(database), Arc::clone(open), request).await?);
-            }
-            let _still = self.marks.hold_still().await;
-            taken_at = SystemTime::now();
-            users = self.users_with_hashes();
-            for taken in databases.iter_mut().flat_map(|database| &mut database.collections) {
-                taken.begun = Some(taken.collection.begin_checkpoint().await?);
-            }
-            for database in &databases {
-                let zone = database.open.zone.zone();
-                database.collections.iter().for_each(|taken| self.marks.pin(zone, taken.record.id));
-            }
-        }
-        let mut checkpoint = Checkpoint { taken_at, users, databases: Vec::new(), sealed, held: Vec::new() };
-        match checkpoint.finish(databases).await {
-            Ok(()) => Ok(checkpoint),
-            Err(error) => {
-                checkpoint.release().await;
-                Err(error)
-            }
-        }
+        })
     }
 
     /// The databases that a request is for, by their zones.
@@ -241,16 +244,18 @@ impl Checkpoint {
 
     /// Gives all of it back: what it kept may be collected. What can't be given back now, because its zone was sealed, ends by
     /// itself.
-    pub async fn release(&self) {
-        for held in &self.held {
-            if let Some(checkpoint) = &held.checkpoint
-                && let Err(error) = checkpoint.release(&held.database.zone).await
-            {
-                tracing::warn!(collection = held.id, %error, "a checkpoint could not be given back: it ends by itself");
+    pub fn release(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            for held in &self.held {
+                if let Some(checkpoint) = &held.checkpoint
+                    && let Err(error) = checkpoint.release(&held.database.zone).await
+                {
+                    tracing::warn!(collection = held.id, %error, "a checkpoint could not be given back: it ends by itself");
+                }
+                if let Err(error) = held.database.unpin(held.id).await {
+                    tracing::warn!(collection = held.id, %error, "what a dropped collection left is cleared away at the next open");
+                }
             }
-            if let Err(error) = held.database.unpin(held.id).await {
-                tracing::warn!(collection = held.id, %error, "what a dropped collection left is cleared away at the next open");
-            }
-        }
+        })
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use custody_store::{ZoneId, ZoneStore, Zones};
+use futures::future::BoxFuture;
 use slatedb::WriteBatch;
 
 use crate::{
@@ -90,57 +91,61 @@ impl Engine {
         Self::start(zones, zone, Marks::new(anchor, below), false).await
     }
 
-    async fn start(
+    fn start(
         zones: Arc<dyn Zones>,
         zone: ZoneStore,
         marks: Arc<Marks>,
         new: bool,
-    ) -> Result<Arc<Self>, EngineError> {
-        marks.take_zone(&zone)?;
-        let status = zone.status();
-        if !status.is_usable() {
-            return Err(EngineError::Sealed(status));
-        }
-        let catalog = zone.root().join("catalog");
-        if !new && !Kv::exists(&zone, &catalog).await? {
-            return Err(EngineError::CatalogMissing(zone.zone()));
-        }
-        let kv = Kv::open(&zone, catalog, marks.catalog(zone.zone())).await?;
-        let tag_key = tag_key(&kv, new).await?.ok_or_else(|| EngineError::CatalogMissing(zone.zone()))?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let engine = Arc::new(Self {
-            zones,
-            catalog: ClusterCatalog::new(zone, kv),
-            tag_key,
-            databases: RwLock::default(),
-            users: RwLock::default(),
-            clock: Arc::default(),
-            marks,
-            searches: tokio::sync::Semaphore::new(cores * SEARCHES_PER_CORE),
-        });
-        match engine.change().await {
-            Ok(read) => drop(read),
-            Err(error @ EngineError::BelowAnchor(_)) => {
-                engine.close().await;
-                return Err(error);
+    ) -> BoxFuture<'static, Result<Arc<Self>, EngineError>> {
+        Box::pin(async move {
+            marks.take_zone(&zone)?;
+            let status = zone.status();
+            if !status.is_usable() {
+                return Err(EngineError::Sealed(status));
             }
-            Err(error) => return Err(error),
-        }
-        if engine.database(DEFAULT_DATABASE).is_err() {
-            engine.create_database(NewDatabase { name: DEFAULT_DATABASE.into(), ..NewDatabase::default() }).await?;
-        }
-        Ok(engine)
+            let catalog = zone.root().join("catalog");
+            if !new && !Kv::exists(&zone, &catalog).await? {
+                return Err(EngineError::CatalogMissing(zone.zone()));
+            }
+            let kv = Kv::open(&zone, catalog, marks.catalog(zone.zone())).await?;
+            let tag_key = tag_key(&kv, new).await?.ok_or_else(|| EngineError::CatalogMissing(zone.zone()))?;
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let engine = Arc::new(Self {
+                zones,
+                catalog: ClusterCatalog::new(zone, kv),
+                tag_key,
+                databases: RwLock::default(),
+                users: RwLock::default(),
+                clock: Arc::default(),
+                marks,
+                searches: tokio::sync::Semaphore::new(cores * SEARCHES_PER_CORE),
+            });
+            match engine.change().await {
+                Ok(read) => drop(read),
+                Err(error @ EngineError::BelowAnchor(_)) => {
+                    engine.close().await;
+                    return Err(error);
+                }
+                Err(error) => return Err(error),
+            }
+            if engine.database(DEFAULT_DATABASE).is_err() {
+                engine.create_database(NewDatabase { name: DEFAULT_DATABASE.into(), ..NewDatabase::default() }).await?;
+            }
+            Ok(engine)
+        })
     }
 
     /// The cluster's catalog, for a change. One that was opened again is read again first: only then is it known of a write
     /// that had failed whether it was kept.
-    pub(crate) async fn change(&self) -> Result<tokio::sync::MutexGuard<'_, Kv>, EngineError> {
-        let catalog = self.catalog.change().await?;
-        if self.catalog.is_unread() {
-            self.read(&catalog).await?;
-            self.catalog.set_read();
-        }
-        Ok(catalog)
+    pub(crate) fn change(&self) -> BoxFuture<'_, Result<tokio::sync::MutexGuard<'_, Kv>, EngineError>> {
+        Box::pin(async move {
+            let catalog = self.catalog.change().await?;
+            if self.catalog.is_unread() {
+                self.read(&catalog).await?;
+                self.catalog.set_read();
+            }
+            Ok(catalog)
+        })
     }
 
     /// Takes on what the catalog has, and undoes what was left half done.
@@ -249,30 +254,32 @@ impl Engine {
     }
 
     /// Makes a database: a zone of its own, under the cluster's key or another one named by `cipher.key`. All or nothing.
-    pub async fn create_database(&self, new: NewDatabase) -> Result<(), EngineError> {
-        check_name("database", &new.name)?;
-        let key = self.check_cipher(&new.properties)?;
-        let catalog = self.change().await?;
-        if self.database(&new.name).is_ok() {
-            return Err(EngineError::DatabaseExists(new.name));
-        }
-        let zone = ZoneId::random().map_err(|_| EngineError::Storage("the system gave no random bytes".into()))?;
-        let tag = self.tag(&new.name);
-        let entry = DatabaseEntry { zone: *zone.as_bytes(), key, tag, stage: Stage::Creating };
-        // The intent comes first: a crash from here on is undone at the next start.
-        put_entry(&catalog, &entry).await?;
-        match self.make_database(&catalog, &entry, new).await {
-            Ok(database) => {
-                self.databases.write().unwrap_or_else(PoisonError::into_inner).insert(tag, database);
-                Ok(())
+    pub fn create_database(&self, new: NewDatabase) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            check_name("database", &new.name)?;
+            let key = self.check_cipher(&new.properties)?;
+            let catalog = self.change().await?;
+            if self.database(&new.name).is_ok() {
+                return Err(EngineError::DatabaseExists(new.name));
             }
-            Err(error) => {
-                if let Err(error) = self.unmake_database(&catalog, &entry).await {
-                    tracing::warn!(%zone, %error, "a database that could not be made is removed at the next start");
+            let zone = ZoneId::random().map_err(|_| EngineError::Storage("the system gave no random bytes".into()))?;
+            let tag = self.tag(&new.name);
+            let entry = DatabaseEntry { zone: *zone.as_bytes(), key, tag, stage: Stage::Creating };
+            // The intent comes first: a crash from here on is undone at the next start.
+            put_entry(&catalog, &entry).await?;
+            match self.make_database(&catalog, &entry, new).await {
+                Ok(database) => {
+                    self.databases.write().unwrap_or_else(PoisonError::into_inner).insert(tag, database);
+                    Ok(())
                 }
-                Err(error)
+                Err(error) => {
+                    if let Err(error) = self.unmake_database(&catalog, &entry).await {
+                        tracing::warn!(%zone, %error, "a database that could not be made is removed at the next start");
+                    }
+                    Err(error)
+                }
             }
-        }
+        })
     }
 
     async fn make_database(

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use custody_store::{StoreError, ZoneStore};
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::BoxFuture};
 use object_store::{ObjectStore, path::Path};
 use slatedb::{
     CloseReason, Db, ErrorKind, Settings, WriteBatch,
@@ -36,6 +36,9 @@ const READ_AHEAD: usize = 8 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tenure(u64);
 
+/// What is called with a key and its value.
+type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), EngineError> + Send + 'a;
+
 /// A durable, ordered map of bytes in one zone; clones are handles of the same map.
 #[derive(Clone)]
 pub(crate) struct Kv {
@@ -54,37 +57,39 @@ impl Kv {
 
     /// The same for a process that held the map before, and lost it because the storage failed. If another process has opened
     /// it meanwhile, that one is not fenced out: [`EngineError::Fenced`].
-    pub(crate) async fn open_after(
+    pub(crate) fn open_after(
         zone: &ZoneStore,
         path: Path,
         mark: Arc<Mark>,
         held: Option<Tenure>,
-    ) -> Result<Self, EngineError> {
-        if let Some(held) = held
-            && log::tenure(zone, &path).await?.is_some_and(|stored| stored.0 > held.0)
-        {
-            return Err(EngineError::Fenced);
-        }
-        Self::settle(zone, &path, &mark).await?;
-        tracing::debug!(%path, "a map is opened");
-        let settings = Settings {
-            flush_interval: Some(FLUSH_INTERVAL),
-            object_store_max_retries: Some(STORE_RETRIES),
-            compression_codec: None::<CompressionCodec>,
-            ..Settings::default()
-        };
-        let cache =
-            MokaCache::new_with_opts(MokaCacheOptions { max_capacity: BLOCK_CACHE, ..MokaCacheOptions::default() });
-        let objects = Watched::new(zone.objects(), &path, Arc::clone(&mark));
-        let db = Db::builder(path.clone(), Arc::new(objects))
-            .with_settings(settings)
-            .with_sst_block_size(SstBlockSize::Block64Kib)
-            .with_db_cache(Arc::new(cache), 0)
-            .build()
-            .await
-            .map_err(storage_error)?;
-        let tenure = Tenure(db.manifest().writer_epoch());
-        Ok(Self { db, path, tenure, mark })
+    ) -> BoxFuture<'_, Result<Self, EngineError>> {
+        Box::pin(async move {
+            if let Some(held) = held
+                && log::tenure(zone, &path).await?.is_some_and(|stored| stored.0 > held.0)
+            {
+                return Err(EngineError::Fenced);
+            }
+            Self::settle(zone, &path, &mark).await?;
+            tracing::debug!(%path, "a map is opened");
+            let settings = Settings {
+                flush_interval: Some(FLUSH_INTERVAL),
+                object_store_max_retries: Some(STORE_RETRIES),
+                compression_codec: None::<CompressionCodec>,
+                ..Settings::default()
+            };
+            let cache =
+                MokaCache::new_with_opts(MokaCacheOptions { max_capacity: BLOCK_CACHE, ..MokaCacheOptions::default() });
+            let objects = Watched::new(zone.objects(), &path, Arc::clone(&mark));
+            let db = Db::builder(path.clone(), Arc::new(objects))
+                .with_settings(settings)
+                .with_sst_block_size(SstBlockSize::Block64Kib)
+                .with_db_cache(Arc::new(cache), 0)
+                .build()
+                .await
+                .map_err(storage_error)?;
+            let tenure = Tenure(db.manifest().writer_epoch());
+            Ok(Self { db, path, tenure, mark })
+        })
     }
 
     /// Compares what the storage has of a map with the map's mark, and changes nothing in the storage.
@@ -109,15 +114,17 @@ impl Kv {
     }
 
     /// Writes all of a batch or nothing of it; durable on return.
-    pub(crate) async fn write(&self, batch: WriteBatch) -> Result<(), EngineError> {
-        let started = Instant::now();
-        let handle = {
-            let _moving = self.mark.moving().await;
-            self.db.write(batch).await.map_err(storage_error)?
-        };
-        handle.await_durable().await.map_err(storage_error)?;
-        tracing::trace!(micros = started.elapsed().as_micros(), "a batch is durable");
-        Ok(())
+    pub(crate) fn write(&self, batch: WriteBatch) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            let started = Instant::now();
+            let handle = {
+                let _moving = self.mark.moving().await;
+                self.db.write(batch).await.map_err(storage_error)?
+            };
+            handle.await_durable().await.map_err(storage_error)?;
+            tracing::trace!(micros = started.elapsed().as_micros(), "a batch is durable");
+            Ok(())
+        })
     }
 
     /// Writes one entry; durable on return.
@@ -135,29 +142,37 @@ impl Kv {
     }
 
     /// One entry's value.
-    pub(crate) async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
-        self.db.get(key).await.map_err(storage_error)
+    pub(crate) fn get<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Bytes>, EngineError>> {
+        Box::pin(async move { self.db.get(key).await.map_err(storage_error) })
     }
 
     /// Calls back with each entry whose key starts with a prefix, in order.
     pub(crate) async fn scan(
         &self,
         prefix: &[u8],
-        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), EngineError>,
+        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), EngineError> + Send,
     ) -> Result<(), EngineError> {
-        let options = ScanOptions { read_ahead_bytes: READ_AHEAD, max_fetch_tasks: 4, ..ScanOptions::default() };
-        let mut entries = self.db.scan_prefix_with_options(prefix, .., &options).await.map_err(storage_error)?;
-        while let Some(entry) = entries.next().await.map_err(storage_error)? {
-            each(&entry.key, &entry.value)?;
-        }
-        Ok(())
+        self.visit(prefix, &mut each).await
+    }
+
+    fn visit<'a>(&'a self, prefix: &'a [u8], each: &'a mut Visitor<'_>) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(async move {
+            let options = ScanOptions { read_ahead_bytes: READ_AHEAD, max_fetch_tasks: 4, ..ScanOptions::default() };
+            let mut entries = self.db.scan_prefix_with_options(prefix, .., &options).await.map_err(storage_error)?;
+            while let Some(entry) = entries.next().await.map_err(storage_error)? {
+                each(&entry.key, &entry.value)?;
+            }
+            Ok(())
+        })
     }
 
     /// Moves what is in the log to sorted files.
-    pub(crate) async fn flush(&self) -> Result<(), EngineError> {
-        use slatedb::config::{FlushOptions, FlushType};
-        let options = FlushOptions { flush_type: FlushType::MemTable };
-        self.db.flush_with_options(options).await.map_err(storage_error)
+    pub(crate) fn flush(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            use slatedb::config::{FlushOptions, FlushType};
+            let options = FlushOptions { flush_type: FlushType::MemTable };
+            self.db.flush_with_options(options).await.map_err(storage_error)
+        })
     }
 
     /// Whether the map can no longer be used: another writer took over, or its tasks ended with an error.
@@ -176,10 +191,12 @@ impl Kv {
     }
 
     /// Ends the map's tasks. What was acknowledged is durable already, so that an error here loses nothing.
-    pub(crate) async fn close(&self) {
-        if let Err(error) = self.db.close().await {
-            tracing::debug!(kind = ?error.kind(), "a map was already closed, or its zone is sealed");
-        }
+    pub(crate) fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.db.close().await {
+                tracing::debug!(kind = ?error.kind(), "a map was already closed, or its zone is sealed");
+            }
+        })
     }
 }
 

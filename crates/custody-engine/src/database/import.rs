@@ -4,6 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use custody_store::ZoneStore;
+use futures::future::BoxFuture;
 use object_store::path::Path;
 
 use super::{Database, OpenDatabase};
@@ -53,17 +54,19 @@ impl Import {
 
     /// Takes the collection into the catalog, once all its objects are there. Its aliases come along where they are free. On
     /// failure nothing of it stays.
-    pub async fn finish(self, image: CollectionImage, load: bool) -> Result<(), EngineError> {
-        match self.take_in(image.0, load).await {
-            Ok(()) => {
-                self.open.marks.unpin(self.open.zone.zone(), self.id);
-                Ok(())
+    pub fn finish(self, image: CollectionImage, load: bool) -> BoxFuture<'static, Result<(), EngineError>> {
+        Box::pin(async move {
+            match self.take_in(image.0, load).await {
+                Ok(()) => {
+                    self.open.marks.unpin(self.open.zone.zone(), self.id);
+                    Ok(())
+                }
+                Err(error) => {
+                    self.abandon().await;
+                    Err(error)
+                }
             }
-            Err(error) => {
-                self.abandon().await;
-                Err(error)
-            }
-        }
+        })
     }
 
     async fn take_in(&self, image: CollectionRecord, load: bool) -> Result<(), EngineError> {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use custody_store::{ZoneId, ZoneStatus, ZoneStore, Zones};
+use futures::future::BoxFuture;
 
 use crate::{DatabaseInfo, EngineError, catalog::DatabaseEntry, clock::HybridClock, kv::Tenure, marks::Marks};
 pub use import::Import;
@@ -70,20 +71,22 @@ impl Database {
     }
 
     /// The database, opened if it isn't; an error while its zone is sealed.
-    pub(crate) async fn open(self: &Arc<Self>) -> Result<Arc<OpenDatabase>, EngineError> {
-        let mut state = self.state.lock().await;
-        if let Some((when, error)) = &state.failed
-            && when.elapsed() < RETRY
-        {
-            return Err(error.clone());
-        }
-        let result = self.open_now(&mut state).await;
-        state.failed = result.as_ref().err().map(|error| (Instant::now(), error.clone()));
-        // A sealed zone answers for itself at once; only attempts that cost something are spaced out.
-        if state.zone.is_some() {
-            state.failed = None;
-        }
-        result
+    pub(crate) fn open(self: &Arc<Self>) -> BoxFuture<'_, Result<Arc<OpenDatabase>, EngineError>> {
+        Box::pin(async move {
+            let mut state = self.state.lock().await;
+            if let Some((when, error)) = &state.failed
+                && when.elapsed() < RETRY
+            {
+                return Err(error.clone());
+            }
+            let result = self.open_now(&mut state).await;
+            state.failed = result.as_ref().err().map(|error| (Instant::now(), error.clone()));
+            // A sealed zone answers for itself at once; only attempts that cost something are spaced out.
+            if state.zone.is_some() {
+                state.failed = None;
+            }
+            result
+        })
     }
 
     async fn open_now(self: &Arc<Self>, state: &mut State) -> Result<Arc<OpenDatabase>, EngineError> {
@@ -173,14 +176,16 @@ impl Database {
     }
 
     /// Ends the database's tasks.
-    pub(crate) async fn close(&self) {
-        if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            watcher.abort();
-        }
-        let mut state = self.state.lock().await;
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(open) = state.open.take() {
-            open.close().await;
-        }
+    pub(crate) fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(watcher) = self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                watcher.abort();
+            }
+            let mut state = self.state.lock().await;
+            self.seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(open) = state.open.take() {
+                open.close().await;
+            }
+        })
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use custody_store::ZoneStore;
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt};
 use slatedb::WriteBatch;
 
@@ -41,15 +41,17 @@ pub(crate) struct OpenDatabase {
 
 impl OpenDatabase {
     /// Makes the catalog of a new database.
-    pub(crate) async fn create(
+    pub(crate) fn create(
         zone: ZoneStore,
         record: DatabaseRecord,
         clock: Arc<HybridClock>,
         marks: Arc<Marks>,
-    ) -> Result<Self, EngineError> {
-        let kv = Kv::open(&zone, zone.root().join("catalog"), marks.catalog(zone.zone())).await?;
-        kv.put(DATABASE, &rows::encode(&record, "database record")?).await?;
-        Ok(Self::new(zone, kv, record, BTreeMap::new(), clock, marks))
+    ) -> BoxFuture<'static, Result<Self, EngineError>> {
+        Box::pin(async move {
+            let kv = Kv::open(&zone, zone.root().join("catalog"), marks.catalog(zone.zone())).await?;
+            kv.put(DATABASE, &rows::encode(&record, "database record")?).await?;
+            Ok(Self::new(zone, kv, record, BTreeMap::new(), clock, marks))
+        })
     }
 
     /// Opens the catalog of a database, and clears away what dropped collections left. `held` is this process's last tenure.
@@ -156,70 +158,78 @@ impl OpenDatabase {
 
     /// Begins a collection and stores its record, in this order: a record whose rows are missing is one whose objects were
     /// deleted. What a crash leaves in between is cleared away at the next open. The caller holds `changing`.
-    pub(super) async fn begin(&self, record: CollectionRecord) -> Result<(), EngineError> {
-        let id = record.id;
-        let mark = self.marks.collection(self.zone.zone(), id);
-        let collection = match Collection::create(&self.zone, &record, Arc::clone(&self.clock), mark).await {
-            Ok(collection) => collection,
-            Err(error) => {
-                self.marks.forget_collection(self.zone.zone(), id);
-                if let Err(error) = self.remove_objects(id).await {
-                    tracing::warn!(collection = id, %error, "what was begun is cleared away at the next start");
+    pub(super) fn begin(&self, record: CollectionRecord) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            let id = record.id;
+            let mark = self.marks.collection(self.zone.zone(), id);
+            let collection = match Collection::create(&self.zone, &record, Arc::clone(&self.clock), mark).await {
+                Ok(collection) => collection,
+                Err(error) => {
+                    self.marks.forget_collection(self.zone.zone(), id);
+                    if let Err(error) = self.remove_objects(id).await {
+                        tracing::warn!(collection = id, %error, "what was begun is cleared away at the next start");
+                    }
+                    return Err(error);
                 }
+            };
+            self.slots.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(Some(collection).into()));
+            if let Err(error) = self.store(vec![record]).await {
+                // Whether the record is stored is unknown: its rows have to stay.
+                self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
                 return Err(error);
             }
-        };
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::new(Some(collection).into()));
-        if let Err(error) = self.store(vec![record]).await {
-            // Whether the record is stored is unknown: its rows have to stay.
-            self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-            return Err(error);
-        }
-        tracing::debug!(zone = %self.zone.zone(), collection = id, "a collection is made");
-        Ok(())
+            tracing::debug!(zone = %self.zone.zone(), collection = id, "a collection is made");
+            Ok(())
+        })
     }
 
     /// Stores changed records all at once. The caller holds `changing`.
-    pub(super) async fn store(&self, changed: Vec<CollectionRecord>) -> Result<(), EngineError> {
-        let mut batch = WriteBatch::new();
-        for record in &changed {
-            batch.put(key(record.id), rows::encode(record, "collection record")?);
-        }
-        self.kv.write(batch).await?;
-        let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
-        records.extend(changed.into_iter().map(|record| (record.id, Arc::new(record))));
-        Ok(())
+    pub(super) fn store(&self, changed: Vec<CollectionRecord>) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            let mut batch = WriteBatch::new();
+            for record in &changed {
+                batch.put(key(record.id), rows::encode(record, "collection record")?);
+            }
+            self.kv.write(batch).await?;
+            let mut records = self.records.write().unwrap_or_else(PoisonError::into_inner);
+            records.extend(changed.into_iter().map(|record| (record.id, Arc::new(record))));
+            Ok(())
+        })
     }
 
     /// Forgets a collection, then removes its objects. What a crash leaves is cleared away at the next open. The caller
     /// holds `changing`.
-    pub(super) async fn forget(&self, id: i64) -> Result<(), EngineError> {
-        self.kv.remove(&key(id)).await?;
-        self.records.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        self.marks.forget_collection(self.zone.zone(), id);
-        let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        if let Some(slot) = slot
-            && let Some(collection) = slot.lock().await.take()
-        {
-            collection.close().await;
-        }
-        tracing::debug!(zone = %self.zone.zone(), collection = id, "a collection is dropped");
-        if self.marks.is_pinned(self.zone.zone(), id) {
-            // Whoever pinned it removes it then, or the next open does.
-            return Ok(());
-        }
-        self.remove_objects(id).await
+    pub(super) fn forget(&self, id: i64) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            self.kv.remove(&key(id)).await?;
+            self.records.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            self.marks.forget_collection(self.zone.zone(), id);
+            let slot = self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            if let Some(slot) = slot
+                && let Some(collection) = slot.lock().await.take()
+            {
+                collection.close().await;
+            }
+            tracing::debug!(zone = %self.zone.zone(), collection = id, "a collection is dropped");
+            if self.marks.is_pinned(self.zone.zone(), id) {
+                // Whoever pinned it removes it then, or the next open does.
+                return Ok(());
+            }
+            self.remove_objects(id).await
+        })
     }
 
     /// Ends the pinning of a collection's objects. Those of one that was dropped meanwhile go now.
-    pub(crate) async fn unpin(&self, id: i64) -> Result<(), EngineError> {
-        let _changing = self.changing.lock().await;
-        if !self.marks.is_pinned(self.zone.zone(), id) {
-            return Ok(());
-        }
-        self.marks.unpin(self.zone.zone(), id);
-        let known = self.records.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id);
-        if known || self.is_broken() { Ok(()) } else { self.remove_objects(id).await }
+    pub(crate) fn unpin(&self, id: i64) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(async move {
+            let _changing = self.changing.lock().await;
+            if !self.marks.is_pinned(self.zone.zone(), id) {
+                return Ok(());
+            }
+            self.marks.unpin(self.zone.zone(), id);
+            let known = self.records.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id);
+            if known || self.is_broken() { Ok(()) } else { self.remove_objects(id).await }
+        })
     }
 
     pub(super) async fn remove_objects(&self, id: i64) -> Result<(), EngineError> {
@@ -270,24 +280,30 @@ impl OpenDatabase {
     }
 
     /// The open collection of a record, opened if it isn't.
-    pub(crate) async fn collection(&self, record: &CollectionRecord) -> Result<Arc<Collection>, EngineError> {
-        let slot = Arc::clone(self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(record.id).or_default());
-        let mut slot = slot.lock().await;
-        if let Some(open) = slot.as_ref().filter(|open| !open.is_broken()) {
-            return Ok(Arc::clone(open));
-        }
-        // It stays in its slot until another takes its place: it knows this process's last tenure.
-        let held = slot.as_ref().map(|broken| broken.tenure());
-        if let Some(broken) = slot.as_ref() {
-            broken.close().await;
-            broken.may_be_reopened().await;
-        }
-        // The record as it is now: the caller's may be older than the wait for the slot.
-        let record = self.records.read().unwrap_or_else(PoisonError::into_inner).get(&record.id).cloned();
-        let record = record.ok_or_else(|| EngineError::CollectionNotFound(String::new()))?;
-        let mark = self.marks.collection(self.zone.zone(), record.id);
-        let opened = Collection::open(&self.zone, &record, Arc::clone(&self.clock), mark, held).await?;
-        Ok(Arc::clone(slot.insert(opened)))
+    pub(crate) fn collection<'a>(
+        &'a self,
+        record: &'a CollectionRecord,
+    ) -> BoxFuture<'a, Result<Arc<Collection>, EngineError>> {
+        Box::pin(async move {
+            let slot =
+                Arc::clone(self.slots.lock().unwrap_or_else(PoisonError::into_inner).entry(record.id).or_default());
+            let mut slot = slot.lock().await;
+            if let Some(open) = slot.as_ref().filter(|open| !open.is_broken()) {
+                return Ok(Arc::clone(open));
+            }
+            // It stays in its slot until another takes its place: it knows this process's last tenure.
+            let held = slot.as_ref().map(|broken| broken.tenure());
+            if let Some(broken) = slot.as_ref() {
+                broken.close().await;
+                broken.may_be_reopened().await;
+            }
+            // The record as it is now: the caller's may be older than the wait for the slot.
+            let record = self.records.read().unwrap_or_else(PoisonError::into_inner).get(&record.id).cloned();
+            let record = record.ok_or_else(|| EngineError::CollectionNotFound(String::new()))?;
+            let mark = self.marks.collection(self.zone.zone(), record.id);
+            let opened = Collection::open(&self.zone, &record, Arc::clone(&self.clock), mark, held).await?;
+            Ok(Arc::clone(slot.insert(opened)))
+        })
     }
 
     /// The collections that are open now.

@@ -6,7 +6,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use custody_store::ZoneStore;
-use futures::TryStreamExt;
+use futures::{TryStreamExt, future::BoxFuture};
 use object_store::{ObjectStore, path::Path};
 use slatedb::admin::Admin;
 
@@ -25,22 +25,21 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How far a map has come, by what lies in the storage; one whose log has a hole is refused. The end of a log can't be known
 /// here: what is cut off there shows only in what comes back, against what is `expected`.
-pub(super) async fn require_whole(
-    zone: &ZoneStore,
-    path: &Path,
+pub(super) fn require_whole<'a>(
+    zone: &'a ZoneStore,
+    path: &'a Path,
     expected: MapAnchor,
-) -> Result<MapAnchor, EngineError> {
-    within(PATIENCE, look(zone, path, expected)).await
+) -> BoxFuture<'a, Result<MapAnchor, EngineError>> {
+    Box::pin(within(PATIENCE, look(zone, path, expected)))
 }
 
 /// Under which opening a stored map is held now; `None` where there is no map.
-pub(super) async fn tenure(zone: &ZoneStore, path: &Path) -> Result<Option<Tenure>, EngineError> {
-    within(PATIENCE, async {
+pub(super) fn tenure<'a>(zone: &'a ZoneStore, path: &'a Path) -> BoxFuture<'a, Result<Option<Tenure>, EngineError>> {
+    Box::pin(within(PATIENCE, async {
         let admin = Admin::builder(path.clone(), zone.objects()).build();
         let manifest = admin.read_manifest(None).await.map_err(storage_error)?;
         Ok(manifest.map(|manifest| Tenure(manifest.writer_epoch())))
-    })
-    .await
+    }))
 }
 
 async fn within<T>(patience: Duration, look: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
