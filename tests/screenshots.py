@@ -70,7 +70,9 @@ class Studio:
         for start in range(0, len(rows), 500):
             client.insert("documents", rows[start : start + 500])
         client.create_database("tenant_a")
+        client.using_database("tenant_a")
         fill(client, rows=40, name="questions")
+        client.using_database("default")
         chance = random.Random(3)
         end = time.monotonic() + BUSY
         while time.monotonic() < end:

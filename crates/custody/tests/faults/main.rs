@@ -13,7 +13,7 @@ use store::{Fault, FaultyStore, Plan};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 /// Lives at a time: most of one is waiting for the next try.
-const AT_ONCE: usize = 96;
+const AT_ONCE: usize = 400;
 /// A life whose storage fails once takes seconds.
 const PATIENCE: Duration = Duration::from_mins(5);
 
