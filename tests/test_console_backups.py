@@ -22,10 +22,15 @@ def created(me) -> str:
     return me.path.rsplit("/", 1)[-1]
 
 
+def cut_off(me, table: str) -> int:
+    """How many pixels of a table are to be scrolled to."""
+    return me.page.locator(f"{table} .scroll").evaluate("(it) => it.scrollWidth - it.clientWidth")
+
+
 def the_key_names_its_backup(me, backup: str) -> None:
     me.go("CMEK")
     expect(me.page.locator("#cmek").get_by_role("link", name=backup)).to_be_visible()
-    assert me.page.locator("#cmek .scroll").evaluate("(it) => it.scrollWidth - it.clientWidth") == 0, "the table is cut off"
+    assert cut_off(me, "#cmek") == 0
     me.page.get_by_role("link", name="development", exact=True).click()
     me.page.get_by_role("link", name=backup).click()
     expect(me.heading("Backups")).to_be_visible()
@@ -48,6 +53,7 @@ def test_a_backup_is_made_restored_and_deleted_by_clicks(control, visit):
     # Without a reload.
     expect(row).to_contain_text("AVAILABLE")
     expect(row).to_contain_text(key["keyArn"])
+    assert cut_off(me, "#backups") == 0
     the_key_names_its_backup(me, row.get_attribute("data-backup"))
     row.get_by_role("link", name="Restore: before the move").click()
     expect(me.heading("Restore cluster")).to_be_visible()

@@ -6,6 +6,8 @@ proxy makes the trouble that a stand-in can't make by itself.
 
 import datetime
 import json
+import time
+from collections import Counter
 
 import pytest
 
@@ -81,13 +83,24 @@ def ledger(node) -> list[dict]:
     return [line["fields"] for line in lines if line["target"] == "custody_kms::ledger"]
 
 
-def reconcile(node, proxy: Proxy) -> None:
+def began(entry: dict) -> float:
+    return datetime.datetime.fromisoformat(entry["at"]).timestamp()
+
+
+def stop_and_reconcile(node, proxy: Proxy) -> None:
     """Every call that AWS saw and answered is in the record by its request id, and the other way round; calls without
-    an answer are in both, without an id."""
+    an answer are in both, without an id. A call that the node gives up as it ends is in its record; how far it had come
+    by then, nobody says."""
+    told_to_end = time.time()
+    node.stop()
     mine = ledger(node)
+    silent = [entry for entry in mine if "request_id" not in entry]
+    given_up = [entry for entry in silent if began(entry) + entry["took_ms"] / 1_000 >= told_to_end - 0.01]
     answered = {call.request_id: call for call in proxy.calls if call.answered and call.request_id}
     recorded = {entry["request_id"]: entry for entry in mine if "request_id" in entry}
-    assert recorded.keys() == answered.keys(), "each request id that AWS gave is recorded, and no other"
+    assert recorded.keys() <= answered.keys(), "each request id that is recorded, AWS gave"
+    unheard = [answered.pop(request_id) for request_id in answered.keys() - recorded.keys()]
+    assert len(unheard) <= len(given_up) and all(call.at > told_to_end - 1 for call in unheard), "each that AWS gave is recorded"
     assert len(recorded) == sum("request_id" in entry for entry in mine), "and once"
     for request_id, call in answered.items():
         entry = recorded[request_id]
@@ -95,7 +108,7 @@ def reconcile(node, proxy: Proxy) -> None:
         assert entry.get("code") == call.code
         assert (entry["outcome"] == "ok") == (call.status == 200)
         assert entry["purpose"] in ("create", "open", "renew", "validate")
-        assert datetime.datetime.fromisoformat(entry["at"]).timestamp() == pytest.approx(call.at, abs=2)
+        assert began(entry) == pytest.approx(call.at, abs=2)
         assert entry.get("session") == call.session
         if call.service == KMS:
             assert entry["key"] == call.key
@@ -106,9 +119,11 @@ def reconcile(node, proxy: Proxy) -> None:
             assert entry["role"] == call.parameters["RoleArn"]
             assert call.parameters["RoleSessionName"] == f"custody-{node.cluster_id}"
             assert call.parameters["DurationSeconds"] == "900"
-    silent = sorted(call.name for call in proxy.calls if not (call.answered and call.request_id))
-    assert sorted(e["action"] for e in mine if "request_id" not in e) == silent
-    assert not any(entry["outcome"] == "ok" for entry in mine if "request_id" not in entry)
+    told, seen = Counter(entry["action"] for entry in silent), Counter(
+        call.name for call in proxy.calls if not (call.answered and call.request_id)
+    )
+    assert not seen - told and not told - seen - Counter(entry["action"] for entry in given_up)
+    assert not any(entry["outcome"] == "ok" for entry in silent)
 
 
 # --- faults of the way to AWS, and our own --------------------------------------------------------------------------
@@ -169,8 +184,7 @@ def test_each_trouble_runs_on_grace_then_seals_one_tenant_alone_and_ends_by_itse
     proxy.heal()
     node.wait_for("all to come back", lambda: not any(it.why() for it in tenants.values()), 30)
     assert node.pid == pid
-    node.stop()
-    reconcile(node, proxy)
+    stop_and_reconcile(node, proxy)
 
 
 # --- what a key's owner does -----------------------------------------------------------------------------------------
@@ -228,8 +242,7 @@ def test_each_revocation_by_an_owner_seals_that_owners_data_alone_and_taking_it_
         restore(tenants[name].customer)
     node.wait_for("all to come back", lambda: not any(it.why() for it in tenants.values()), 15)
     assert own.query() is None and node.pid == pid
-    node.stop()
-    reconcile(node, proxy)
+    stop_and_reconcile(node, proxy)
 
 
 def test_a_key_that_exists_in_another_region_than_the_clusters_makes_no_cluster(make_node, customer, proxy):

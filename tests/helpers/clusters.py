@@ -1,6 +1,7 @@
 """What tests do with a cluster of the control plane."""
 
 import shutil
+import time
 
 from pymilvus import MilvusClient
 
@@ -36,8 +37,12 @@ def roll_back(cluster: Cluster, change) -> None:
 
 
 def is_dark(cluster: Cluster, *, database: str = "default") -> bool:
-    """Whether a query is refused as sealed; it must not be refused for another reason."""
-    status, message = cluster.answer(database)
+    """Whether a query is refused as sealed; it must not be refused for another reason. While the node changes its process
+    image, it says nothing for a moment."""
+    deadline = time.monotonic() + 5
+    while (answer := cluster.answer(database))[0] == 0 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    status, message = answer
     assert status in (200, 503), (status, message)
     assert status == 200 or "sealed" in message, message
     return status == 503

@@ -275,7 +275,7 @@ class Cluster:
         return client
 
     def answer(self, database: str = "default") -> tuple[int, str]:
-        """Status and message of a query over REST; 0 if nothing listens."""
+        """Status and message of a query over REST; 0 if nothing listens, or the connection is lost."""
         host, port = self.describe()["connectAddress"].removeprefix("http://").split(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=PATIENCE)
         body = {"collectionName": "rows", "filter": "id >= 0", "limit": 1, "dbName": database}
@@ -287,6 +287,8 @@ class Cluster:
             return answer.status, json.loads(answer.read()).get("message", "")
         except ConnectionRefusedError:
             return 0, "nothing listens"
+        except ConnectionError as lost:
+            return 0, f"the connection was lost: {lost}"
         finally:
             connection.close()
 
