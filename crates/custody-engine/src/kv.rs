@@ -1,4 +1,6 @@
 //! A durable map on SlateDB: the log, its compaction and the fencing of a second writer come from there.
+//!
+//! What calls SlateDB returns a boxed future, here and above: it is compiled once then, and not in every program (ADR 0010).
 
 mod checkpoint;
 mod log;
