@@ -94,12 +94,21 @@ def test_automatic_backups_are_switched_on_and_the_pages_hold_at_a_phones_width(
     policies.locator("summary").click()
     policies.get_by_text("Make backups by itself").click()
     policies.get_by_label("Days", exact=True).select_option("1,3,5")
-    policies.get_by_label("Hour, UTC").fill("3")
+    between = policies.get_by_label("Between, UTC")
+    between.fill("3 o'clock")
+    me.click("Save", policies)
+    expect(policies.get_by_role("alert")).to_contain_text("such as 02:00-04:00")
+    between.fill("03:00-05:00")
     policies.get_by_label("Kept for days").fill("5")
     me.click("Save", policies)
     expect(policies.locator("summary")).to_contain_text("Mon, Wed, Fri at 03:00-05:00 UTC, kept for 5 days")
     policy = control.call("GET", f"{cluster.path}/backups/policy")
     assert policy["enabled"] and policy["frequency"] == "1,3,5" and policy["retentionDays"] == 5
+    # The form shows what holds: saved again, it changes nothing.
+    policies.locator("summary").click()
+    with me.page.expect_navigation():
+        me.click("Save", policies)
+    assert control.call("GET", f"{cluster.path}/backups/policy") == policy
     me.click("Create backup")
     me.click("Create backup", me.dialog())
     expect(me.page.locator("[data-backup]")).to_contain_text("AVAILABLE")

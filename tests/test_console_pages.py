@@ -328,9 +328,10 @@ def test_the_console_works_by_keyboard_alone(control, visit):
     me = visit(control)
     me.open("/sign-in")
     keyboard = me.page.keyboard
+    # Where one begins, without a click.
+    expect(me.page.get_by_label("User name", exact=True)).to_be_focused()
     keyboard.type("admin")
     keyboard.press("Tab")
-
     keyboard.type(ADMIN_PASSWORD)
     keyboard.press("Enter")
     expect(me.heading("Projects")).to_be_visible()
@@ -362,6 +363,26 @@ def test_the_console_works_by_keyboard_alone(control, visit):
     checked = me.page.locator("#cmek tbody time").first.inner_text()
     expect(me.page.locator("#cmek tbody time").first).not_to_have_text(checked)
     assert me.page.evaluate("document.activeElement.innerText") == "Check now"
+
+
+def test_nobody_is_taken_back_by_an_answer_that_comes_after_they_went_elsewhere(control, visit):
+    me = visit(control).sign_in()
+    me.make_project("payments")
+    me.add_development_key()
+    me.page.get_by_role("link", name="development", exact=True).click()
+    me.fill("Name", "renamed")
+    key = me.path
+    # The answer to Save comes while the page that was asked for after it is on its way.
+    release = []
+    me.page.route("**/change", lambda route: release.append(route))
+    me.page.route("**/activities", lambda route: (release.pop().continue_(), me.page.wait_for_timeout(1000), route.continue_()))
+    me.click("Save")
+    me.page.get_by_role("link", name="Activities", exact=True).click()
+    expect(me.heading("Activities")).to_be_visible()
+    me.page.wait_for_timeout(500)
+    assert me.path.endswith("/activities") and release == []
+    me.open(key)
+    expect(me.page.get_by_label("Name", exact=True)).to_have_value("renamed")
 
 
 def test_times_are_the_viewers(control, visit):
@@ -433,9 +454,10 @@ def test_a_cluster_is_suspended_resumed_sealed_unsealed_dropped_and_taken_back(c
     expect(status).to_contain_text("RUNNING")
     expect(me.page.locator("#banner")).to_be_hidden()
     me.click("Switch on")
+    expect(me.button("Switch off")).to_be_visible()
     expect(me.button("Drop")).to_be_disabled()
     me.click("Switch off")
-
+    expect(me.button("Switch on")).to_be_visible()
     me.click("Drop")
     me.page.locator("#drop-name").fill("cluster")
     me.fill("Your password", ADMIN_PASSWORD, me.dialog())

@@ -102,6 +102,8 @@ class Visit:
 
     def copied(self, source: str) -> str:
         """What a copy button puts into the clipboard."""
+        # What the page said of the last one would pass for this one.
+        self.page.evaluate("document.getElementById('said').textContent = ''")
         self.page.locator(f'[data-copy="{source}"]').first.click()
         expect(self.page.locator("#said")).to_have_text("Copied")
         return self.page.evaluate("navigator.clipboard.readText()")
@@ -136,6 +138,7 @@ class Visit:
             made.click()
             self.fill("Name", name)
             self.click("Save")
+            expect(self.page.get_by_role("heading", level=1)).to_contain_text(name)
             self.go("CMEK")
         expect(self.row(name).get_by_text("AVAILABLE")).to_be_visible()
 

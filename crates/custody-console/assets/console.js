@@ -7,6 +7,18 @@ const custody = (() => {
   const said = () => document.getElementById("said");
   let ended = false;
 
+  // How often another page was asked for since this one is here.
+  let departures = 0;
+  addEventListener("beforeunload", () => (departures += 1));
+
+  // What is left no longer changes: nobody may press what goes away with the page.
+  function leave(to) {
+    ended = true;
+    location.assign(to);
+  }
+
+  addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
   const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
   const TIME = /(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z)/;
@@ -77,16 +89,16 @@ const custody = (() => {
     fresh.dispatchEvent(new CustomEvent("custody:updated", { bubbles: true }));
   }
 
-  function isSelectedIn(region) {
+  // Whether somebody has it in hand: what is selected would be lost, and so would a click between press and release.
+  function isHeld(region) {
     const selection = getSelection();
-    return selection && !selection.isCollapsed && selection.containsNode(region, true);
+    return region.matches(":active") || (selection && !selection.isCollapsed && selection.containsNode(region, true));
   }
 
   async function load(address) {
     const response = await fetch(address, { headers: { "x-console": "live" }, credentials: "same-origin", cache: "no-store" });
     if (response.status === 401) {
-      ended = true;
-      location.assign(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
+      leave(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
       return null;
     }
     if (response.status === 404) {
@@ -106,12 +118,12 @@ const custody = (() => {
     }
     for (const [address, ids] of sources) {
       const page = await load(address);
-      if (!page) return;
+      if (!page || ended) return;
       for (const id of ids) {
         const [region, fresh] = [document.getElementById(id), page.getElementById(id)];
         if (!region || !fresh) continue;
         const text = fresh.outerHTML;
-        if (text === shown.get(id) || isSelectedIn(region)) continue;
+        if (text === shown.get(id) || isHeld(region)) continue;
         shown.set(id, text);
         replace(region, document.adoptNode(fresh));
       }
@@ -161,6 +173,7 @@ const custody = (() => {
     if (place) tell(place, "");
     buttons.forEach((button) => (button.disabled = true));
     form.setAttribute("aria-busy", "true");
+    const before = departures;
     try {
       const body = new URLSearchParams(new FormData(form));
       const response = await fetch(form.getAttribute("action"), {
@@ -170,7 +183,9 @@ const custody = (() => {
       form.querySelectorAll("input[type=password]").forEach((input) => (input.value = ""));
       if (response.headers.get("content-type")?.startsWith("text/html")) return showPage(await response.text());
       const { location: to } = await response.json();
-      if (!form.closest("[data-live]") || to !== location.pathname) return location.assign(to);
+      // Whoever went elsewhere meanwhile is not taken back.
+      if (departures !== before) return;
+      if (!form.closest("[data-live]") || to !== location.pathname) return leave(to);
       await refresh();
       say("Done");
     } catch (error) {
@@ -215,10 +230,9 @@ const custody = (() => {
       getSelection().selectAllChildren(source);
       return say("Selected: copy it with your keyboard");
     }
-    const before = button.textContent;
     button.textContent = "Copied";
     say("Copied");
-    setTimeout(() => (button.textContent = before), 1500);
+    setTimeout(() => (button.textContent = "Copy"), 1500);
   }
 
   document.addEventListener("click", (event) => {

@@ -71,7 +71,19 @@ struct ClusterRow {
     /// Whether one can be made now.
     serves: bool,
     days: String,
+    /// The days that the form offers.
+    choices: Vec<Choice>,
     policy: BackupPolicy,
+}
+
+/// Days of the week that the form offers.
+#[derive(Debug, PartialEq)]
+struct Choice {
+    /// As the service takes them: `1,3,5`.
+    frequency: String,
+    words: String,
+    /// Whether the policy has them now.
+    chosen: bool,
 }
 
 #[derive(Template)]
@@ -108,6 +120,7 @@ async fn list(
         clusters.push(ClusterRow {
             serves: cluster.status == ClusterStatus::Running,
             days: days(policy.frequency.as_deref().unwrap_or_default()),
+            choices: choices(policy.frequency.as_deref().unwrap_or("1,2,3,4,5,6,7")),
             id: cluster.cluster_id,
             name: cluster.cluster_name,
             policy,
@@ -122,6 +135,15 @@ fn days(frequency: &str) -> String {
     let named = |day: &str| day.trim().parse::<usize>().ok().and_then(|day| DAYS.get(day.checked_sub(1)?).copied());
     let named: Vec<&str> = frequency.split(',').filter_map(named).collect();
     if named.len() == DAYS.len() { "every day".to_owned() } else { named.join(", ") }
+}
+
+/// What the form offers, the policy's own days among it: a form that showed others would change them as it is saved.
+fn choices(now: &str) -> Vec<Choice> {
+    const OFFERED: [&str; 5] = ["1,2,3,4,5,6,7", "1,3,5", "2,4,6", "1,2,3,4,5", "7"];
+    let own = OFFERED.iter().all(|it| *it != now).then_some(now);
+    let choice =
+        |frequency: &str| Choice { frequency: frequency.into(), words: days(frequency), chosen: frequency == now };
+    OFFERED.into_iter().chain(own).map(choice).collect()
 }
 
 #[derive(Deserialize)]
@@ -141,9 +163,8 @@ async fn make(State(control): State<Arc<Control>>, Ids(project): Ids<String>, fo
 struct WantedPolicy {
     cluster: String,
     enabled: Option<String>,
-    /// `daily`, or days of the week.
     frequency: String,
-    hour: u32,
+    start_time: String,
     retention: i64,
 }
 
@@ -153,13 +174,10 @@ async fn set_policy(
     form: Meant<WantedPolicy>,
 ) -> Answer<Done> {
     let Meant { visitor, given } = form;
-    if given.hour > 23 {
-        return Err(Refused::invalid("the hour is one from 0 to 23").into());
-    }
     let policy = NewPolicy {
         enabled: given.enabled.is_some(),
         frequency: Some(given.frequency),
-        start_time: Some(format!("{:02}:00-{:02}:00", given.hour, (given.hour + 2) % 24)),
+        start_time: Some(given.start_time),
         retention_days: Some(given.retention),
     };
     control.set_backup_policy(&visitor.caller, &given.cluster, &policy).await?;
@@ -274,6 +292,16 @@ mod tests {
         assert_eq!(days("1,3,5"), "Mon, Wed, Fri");
         assert_eq!(days("1,2,3,4,5,6,7"), "every day");
         assert_eq!(days(""), "");
+    }
+
+    #[test]
+    fn the_form_shows_the_days_that_the_policy_has() {
+        for (now, words, offered) in [("1,3,5", "Mon, Wed, Fri", 5), ("2,7", "Tue, Sun", 6)] {
+            let choices = choices(now);
+            let chosen: Vec<_> = choices.iter().filter(|it| it.chosen).collect();
+            assert_eq!(chosen, [&Choice { frequency: now.into(), words: words.into(), chosen: true }]);
+            assert_eq!(choices.len(), offered);
+        }
     }
 
     #[test]
