@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// Connections at the same time, if the operating system allows as many; see [`connections`].
 pub const MAX_CONNECTIONS: usize = 2_048;
+/// Connections that the operating system holds until they are let in; its own limit (`somaxconn`) may be lower. Whoever comes
+/// to a full queue is not refused but tries again seconds later.
+pub(crate) const QUEUE: i32 = 4_096;
 /// How long a client may take for the TLS handshake, the first bytes, and the head of a request.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Calls at the same time on one connection.

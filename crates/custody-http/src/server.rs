@@ -26,7 +26,8 @@ use tokio_rustls::{
 use crate::{
     heard::Counted,
     limits::{
-        CONNECTION_WINDOW, LARGEST_HEAD, LAST_CALLS, Limits, MOST_STREAMS, PING_EVERY, PING_PATIENCE, STREAM_WINDOW,
+        CONNECTION_WINDOW, LARGEST_HEAD, LAST_CALLS, Limits, MOST_STREAMS, PING_EVERY, PING_PATIENCE, QUEUE,
+        STREAM_WINDOW,
     },
     strangers::{Standing, Strangers},
 };
@@ -110,6 +111,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
+    // What bound it asked for a queue of 128.
+    rustix::net::listen(&listener, QUEUE)?;
     let listener = TcpListener::from_std(listener)?;
     let acceptor = tls.map(|tls| TlsAcceptor::from(tls.0));
     let slots = Arc::new(Semaphore::new(limits.connections));

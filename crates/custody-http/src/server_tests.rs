@@ -72,6 +72,19 @@ async fn http1_is_served() {
     assert!(get_path(running.address, "/").await.ends_with("hello"));
 }
 
+/// On the one thread that would let them in: until it does, they wait in the system's queue. One that is full drops them.
+#[tokio::test]
+async fn a_crowd_that_comes_at_once_is_not_left_to_try_again() {
+    let running = start(Limits::default());
+    assert!(get_path(running.address, "/").await.ends_with("hello"));
+    let allowed: usize = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap().trim().parse().unwrap();
+    let crowd: Vec<_> = (0..allowed.min(400))
+        .map(|_| std::net::TcpStream::connect_timeout(&running.address, Duration::from_millis(900)).unwrap())
+        .collect();
+    assert!(get_path(running.address, "/").await.ends_with("hello"));
+    drop(crowd);
+}
+
 #[tokio::test]
 async fn a_connection_that_says_nothing_is_closed() {
     let running = start(impatient());
