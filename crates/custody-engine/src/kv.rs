@@ -34,10 +34,6 @@ const BLOCK_CACHE: u64 = 8 << 20;
 /// Scans read ahead this far: at SlateDB's default they fetch one small block at a time.
 const READ_AHEAD: usize = 8 << 20;
 
-/// Under which of its openings a map is held. Each opening gives the next one, and fences those before it out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tenure(u64);
-
 /// What is called with a key and its value.
 type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), EngineError> + Send + 'a;
 
@@ -46,29 +42,18 @@ type Visitor<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), EngineError> + Send + '
 pub(crate) struct Kv {
     db: Db,
     path: Path,
-    tenure: Tenure,
     mark: Arc<Mark>,
 }
 
 impl Kv {
-    /// Opens the map under a path, making it if there is none. Whoever had it open before is fenced out. One that is older
-    /// than its mark is left as it is: [`EngineError::BelowAnchor`].
-    pub(crate) async fn open(zone: &ZoneStore, path: Path, mark: Arc<Mark>) -> Result<Self, EngineError> {
-        Self::open_after(zone, path, mark, None).await
-    }
-
-    /// The same for a process that held the map before, and lost it because the storage failed. If another process has opened
-    /// it meanwhile, that one is not fenced out: [`EngineError::Fenced`].
-    pub(crate) fn open_after(
-        zone: &ZoneStore,
-        path: Path,
-        mark: Arc<Mark>,
-        held: Option<Tenure>,
-    ) -> BoxFuture<'_, Result<Self, EngineError>> {
+    /// Opens the map under a path, making it if there is none. One that is older than its mark is left as it is:
+    /// [`EngineError::BelowAnchor`]. Whoever had it open before is fenced out, unless this process held it before, and lost it
+    /// because the storage failed: then another one that has opened it meanwhile keeps it, [`EngineError::Fenced`].
+    pub(crate) fn open(zone: &ZoneStore, path: Path, mark: Arc<Mark>) -> BoxFuture<'_, Result<Self, EngineError>> {
         Box::pin(async move {
-            if let Some(held) = held
-                && log::tenure(zone, &path).await?.is_some_and(|stored| stored.0 > held.0)
-            {
+            let held = mark.tenure();
+            let stored = if held.is_some() { log::tenure(zone, &path).await? } else { None };
+            if held.zip(stored).is_some_and(|(held, stored)| stored > held) {
                 return Err(EngineError::Fenced);
             }
             Self::settle(zone, &path, &mark).await?;
@@ -82,31 +67,39 @@ impl Kv {
             let cache =
                 MokaCache::new_with_opts(MokaCacheOptions { max_capacity: BLOCK_CACHE, ..MokaCacheOptions::default() });
             let objects = Watched::new(zone.objects(), &path, Arc::clone(&mark));
-            let db = Db::builder(path.clone(), Arc::new(objects))
+            let builder = Db::builder(path.clone(), Arc::new(objects))
                 .with_settings(settings)
                 .with_sst_block_size(SstBlockSize::Block64Kib)
-                .with_db_cache(Arc::new(cache), 0)
-                .build()
-                .await
-                .map_err(storage_error)?;
-            let tenure = Tenure(db.manifest().writer_epoch());
-            Ok(Self { db, path, tenure, mark })
+                .with_db_cache(Arc::new(cache), 0);
+            let builder = match stored {
+                Some(stored) => builder.with_expected_epoch(stored),
+                None => builder,
+            };
+            match builder.build().await.map_err(storage_error) {
+                Ok(db) => {
+                    mark.hold(db.manifest().writer_epoch());
+                    Ok(Self { db, path, mark })
+                }
+                Err(error) => {
+                    // It may have failed after it had taken the map: the next try must not take that for another process.
+                    if let Some(stored) = stored.filter(|_| !matches!(error, EngineError::Fenced)) {
+                        mark.hold(stored + 1);
+                    }
+                    Err(error)
+                }
+            }
         })
     }
 
     /// Compares what the storage has of a map with the map's mark, and changes nothing in the storage.
     pub(crate) async fn settle(zone: &ZoneStore, path: &Path, mark: &Mark) -> Result<(), EngineError> {
-        Ok(mark.settle(log::require_whole(zone, path, mark.figures()).await?)?)
+        let expected = mark.figures();
+        Ok(mark.settle(expected, log::require_whole(zone, path, expected).await?)?)
     }
 
     /// The map once more, after the storage had failed.
     pub(crate) async fn reopen(&self, zone: &ZoneStore) -> Result<Self, EngineError> {
-        Self::open_after(zone, self.path.clone(), Arc::clone(&self.mark), Some(self.tenure)).await
-    }
-
-    /// Under which opening this map is held.
-    pub(crate) fn tenure(&self) -> Tenure {
-        self.tenure
+        Self::open(zone, self.path.clone(), Arc::clone(&self.mark)).await
     }
 
     /// Whether there is a map under a path. Opening where there is none makes one.
@@ -190,6 +183,16 @@ impl Kv {
             // It was dropped without a word.
             Err(_) => false,
         }
+    }
+
+    /// Passes on what came of the first use of a map. Where that failed nobody will hold it, and its tasks end too: they would
+    /// go on writing until the next opening fences them out.
+    pub(crate) fn kept_if_ok<T>(&self, used: Result<T, EngineError>) -> Result<T, EngineError> {
+        if used.is_err() {
+            let kv = self.clone();
+            tokio::spawn(async move { kv.close().await });
+        }
+        used
     }
 
     /// Ends the map's tasks. What was acknowledged is durable already, so that an error here loses nothing.

@@ -19,6 +19,8 @@ pub(crate) struct Mark {
     name: MapName,
     manifest: AtomicU64,
     log: AtomicU64,
+    /// Under which of its openings this process holds the map, or held it last; none is 0.
+    tenure: AtomicU64,
     /// Whether the next opening may be below it.
     pardon: AtomicBool,
     /// Why the map was not opened, last.
@@ -35,6 +37,7 @@ impl Mark {
             name,
             manifest: anchor.manifest.into(),
             log: anchor.log.into(),
+            tenure: AtomicU64::new(0),
             pardon: (below == Below::Warn).into(),
             refused: Mutex::default(),
             moment: Arc::clone(moment),
@@ -51,6 +54,17 @@ impl Mark {
         MapAnchor { manifest: self.manifest.load(Ordering::Acquire), log: self.log.load(Ordering::Acquire) }
     }
 
+    /// Under which of its openings this process holds the map, or held it last. Each opening gives the next one, and fences
+    /// those before it out.
+    pub(crate) fn tenure(&self) -> Option<u64> {
+        Some(self.tenure.load(Ordering::Acquire)).filter(|tenure| *tenure > 0)
+    }
+
+    /// The map is held under an opening of this process's own, or may be.
+    pub(crate) fn hold(&self, tenure: u64) {
+        self.tenure.store(tenure, Ordering::Release);
+    }
+
     /// A manifest is durable.
     pub(crate) fn raise_manifest(&self, id: u64) {
         self.manifest.fetch_max(id, Ordering::AcqRel);
@@ -61,9 +75,9 @@ impl Mark {
         self.log.fetch_max(id, Ordering::AcqRel);
     }
 
-    /// Compares with what the storage has, before the map is opened. Where that is less, the map is refused, or pardoned once.
-    pub(crate) fn settle(&self, found: MapAnchor) -> Result<(), BelowAnchor> {
-        let expected = self.figures();
+    /// Compares what was `expected` with what the storage has, before the map is opened. Where that is less, the map is refused,
+    /// or pardoned once. Figures that have grown since the look began say nothing of what it could find.
+    pub(crate) fn settle(&self, expected: MapAnchor, found: MapAnchor) -> Result<(), BelowAnchor> {
         let pardoned = self.pardon.swap(false, Ordering::AcqRel);
         let below = BelowAnchor::Map { name: self.name, expected, found };
         if found.covers(expected) {
@@ -265,11 +279,11 @@ mod tests {
     fn a_map_is_refused_if_either_of_its_numbers_is_below() {
         let (marks, mark) = marks(Below::Refuse);
         for found in [MapAnchor { manifest: 4, ..FIVE }, MapAnchor { log: 4, ..FIVE }, MapAnchor::default()] {
-            let below = mark.settle(found).unwrap_err();
+            let below = mark.settle(mark.figures(), found).unwrap_err();
             assert_eq!(below, BelowAnchor::Map { name: mark.name, expected: FIVE, found });
             assert_eq!(marks.refused(), [(ZoneId::CLUSTER, below)]);
         }
-        mark.settle(FIVE).unwrap();
+        mark.settle(mark.figures(), FIVE).unwrap();
         assert!(marks.refused().is_empty());
     }
 
@@ -280,15 +294,26 @@ mod tests {
         mark.raise_log(7);
         let now = MapAnchor { manifest: 5, log: 9 };
         assert_eq!(marks.anchor().zones[&ZoneId::CLUSTER].collections[&1], now);
-        mark.settle(FIVE).unwrap_err();
+        mark.settle(mark.figures(), FIVE).unwrap_err();
+    }
+
+    #[test]
+    fn what_becomes_durable_while_somebody_looks_is_not_missing() {
+        let (marks, mark) = marks(Below::Refuse);
+        let expected = mark.figures();
+        // A put whose answer comes late, of a map that was just closed.
+        mark.raise_manifest(6);
+        mark.settle(expected, FIVE).unwrap();
+        assert!(marks.refused().is_empty());
+        assert_eq!(mark.figures(), MapAnchor { manifest: 6, ..FIVE });
     }
 
     #[test]
     fn a_pardon_is_for_one_opening_and_what_was_found_counts_from_then_on() {
         let (marks, mark) = marks(Below::Warn);
         let found = MapAnchor { manifest: 3, log: 2 };
-        mark.settle(found).unwrap();
+        mark.settle(mark.figures(), found).unwrap();
         assert_eq!(marks.anchor().zones[&ZoneId::CLUSTER].collections[&1], found);
-        mark.settle(MapAnchor { manifest: 3, log: 1 }).unwrap_err();
+        mark.settle(mark.figures(), MapAnchor { manifest: 3, log: 1 }).unwrap_err();
     }
 }

@@ -27,7 +27,7 @@ use crate::{
     catalog::{CollectionRecord, IndexRecord},
     clock::HybridClock,
     graph::Graph,
-    kv::{Begun, Kv, Tenure},
+    kv::{Begun, Kv},
     marks::Mark,
     memory::{Memory, View},
     rows::{Key, StoredRow},
@@ -82,27 +82,26 @@ impl Collection {
         mark: Arc<Mark>,
     ) -> Result<Arc<Self>, EngineError> {
         let kv = Kv::open(zone, rows_root(zone, record.id), mark).await?;
-        let next_row = writer::begin(&kv).await?;
+        let next_row = kv.kept_if_ok(writer::begin(&kv).await)?;
         Self::start(zone, record, clock, kv, next_row)
     }
 
-    /// Opens a collection's data, and loads it where its record says so. `held` is this process's last tenure.
+    /// Opens a collection's data, and loads it where its record says so.
     pub(crate) async fn open(
         zone: &ZoneStore,
         record: &CollectionRecord,
         clock: Arc<HybridClock>,
         mark: Arc<Mark>,
-        held: Option<Tenure>,
     ) -> Result<Arc<Self>, EngineError> {
         let rows = rows_root(zone, record.id);
         if !Kv::exists(zone, &rows).await? {
             return Err(EngineError::RowsMissing(record.id));
         }
-        let kv = Kv::open_after(zone, rows, mark, held).await?;
-        let next_row = writer::next_row(&kv, record.id).await?;
+        let kv = Kv::open(zone, rows, mark).await?;
+        let next_row = kv.kept_if_ok(writer::next_row(&kv, record.id).await)?;
         let collection = Self::start(zone, record, clock, kv, next_row)?;
         if record.loaded {
-            collection.load().await?;
+            collection.kv.kept_if_ok(collection.load().await)?;
         }
         Ok(collection)
     }
@@ -141,11 +140,6 @@ impl Collection {
             .unwrap_or_else(PoisonError::into_inner)
             .extend([writer.abort_handle(), indexer.abort_handle()]);
         Ok(collection)
-    }
-
-    /// Under which opening the rows are held.
-    pub(crate) fn tenure(&self) -> Tenure {
-        self.kv.tenure()
     }
 
     /// Whether the collection must be opened again before it can be used.

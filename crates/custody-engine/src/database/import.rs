@@ -84,7 +84,7 @@ impl Import {
         let record = CollectionRecord { id: self.id, name: self.name.clone(), aliases, loaded, ..image };
         let mark = open.marks.collection(open.zone.zone(), self.id);
         Kv::forget_checkpoints(&open.zone, &collection::rows_root(&open.zone, self.id), &mark).await?;
-        let opened = Collection::open(&open.zone, &record, Arc::clone(&open.clock), mark, None).await?;
+        let opened = Collection::open(&open.zone, &record, Arc::clone(&open.clock), mark).await?;
         let slot = Arc::new(Some(Arc::clone(&opened)).into());
         open.slots.lock().unwrap_or_else(PoisonError::into_inner).insert(self.id, slot);
         if let Err(error) = open.store(vec![record]).await {

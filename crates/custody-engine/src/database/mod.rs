@@ -12,7 +12,7 @@ use std::{
 use custody_store::{ZoneId, ZoneStatus, ZoneStore, Zones};
 use futures::future::BoxFuture;
 
-use crate::{DatabaseInfo, EngineError, catalog::DatabaseEntry, clock::HybridClock, kv::Tenure, marks::Marks};
+use crate::{DatabaseInfo, EngineError, catalog::DatabaseEntry, clock::HybridClock, marks::Marks};
 pub use import::Import;
 pub(crate) use open::OpenDatabase;
 
@@ -36,8 +36,6 @@ struct State {
     zone: Option<ZoneStore>,
     open: Option<Arc<OpenDatabase>>,
     failed: Option<(Instant, EngineError)>,
-    /// Under which opening the catalog was last held.
-    held: Option<Tenure>,
 }
 
 impl Database {
@@ -108,15 +106,13 @@ impl Database {
             return Ok(Arc::clone(open));
         }
         self.set_open(state, None);
-        let open =
-            Arc::new(OpenDatabase::open(zone, Arc::clone(&self.clock), Arc::clone(&self.marks), state.held).await?);
+        let open = Arc::new(OpenDatabase::open(zone, Arc::clone(&self.clock), Arc::clone(&self.marks)).await?);
         self.set_open(state, Some(Arc::clone(&open)));
         Ok(open)
     }
 
     fn set_open(&self, state: &mut State, open: Option<Arc<OpenDatabase>>) {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&open);
-        state.held = open.as_ref().map(|open| open.tenure()).or(state.held);
         if let Some(old) = std::mem::replace(&mut state.open, open) {
             old.darken();
         }

@@ -15,7 +15,7 @@ use crate::{
     catalog::{CollectionRecord, DatabaseRecord},
     clock::HybridClock,
     collection::{self, Collection},
-    kv::{Kv, Tenure},
+    kv::Kv,
     marks::Marks,
     rows,
 };
@@ -49,23 +49,23 @@ impl OpenDatabase {
     ) -> BoxFuture<'static, Result<Self, EngineError>> {
         Box::pin(async move {
             let kv = Kv::open(&zone, zone.root().join("catalog"), marks.catalog(zone.zone())).await?;
-            kv.put(DATABASE, &rows::encode(&record, "database record")?).await?;
+            kv.kept_if_ok(kv.put(DATABASE, &rows::encode(&record, "database record")?).await)?;
             Ok(Self::new(zone, kv, record, BTreeMap::new(), clock, marks))
         })
     }
 
-    /// Opens the catalog of a database, and clears away what dropped collections left. `held` is this process's last tenure.
-    pub(crate) async fn open(
-        zone: ZoneStore,
-        clock: Arc<HybridClock>,
-        marks: Arc<Marks>,
-        held: Option<Tenure>,
-    ) -> Result<Self, EngineError> {
+    /// Opens the catalog of a database, and clears away what dropped collections left.
+    pub(crate) async fn open(zone: ZoneStore, clock: Arc<HybridClock>, marks: Arc<Marks>) -> Result<Self, EngineError> {
         let catalog = zone.root().join("catalog");
         if !Kv::exists(&zone, &catalog).await? {
             return Err(EngineError::CatalogMissing(zone.zone()));
         }
-        let kv = Kv::open_after(&zone, catalog, marks.catalog(zone.zone()), held).await?;
+        let kv = Kv::open(&zone, catalog, marks.catalog(zone.zone())).await?;
+        let read = Self::read(zone, kv.clone(), clock, marks).await;
+        kv.kept_if_ok(read)
+    }
+
+    async fn read(zone: ZoneStore, kv: Kv, clock: Arc<HybridClock>, marks: Arc<Marks>) -> Result<Self, EngineError> {
         let record = kv.get(DATABASE).await?.ok_or_else(|| EngineError::CatalogMissing(zone.zone()))?;
         let record = rows::decode_record(&record, "database record")?;
         let mut records = BTreeMap::new();
@@ -113,11 +113,6 @@ impl OpenDatabase {
         self.kv.put(DATABASE, &rows::encode(&record, "database record")?).await?;
         *self.record.write().unwrap_or_else(PoisonError::into_inner) = record;
         Ok(())
-    }
-
-    /// Under which opening the catalog is held.
-    pub(crate) fn tenure(&self) -> Tenure {
-        self.kv.tenure()
     }
 
     /// Whether the catalog can no longer be used.
@@ -291,8 +286,7 @@ impl OpenDatabase {
             if let Some(open) = slot.as_ref().filter(|open| !open.is_broken()) {
                 return Ok(Arc::clone(open));
             }
-            // It stays in its slot until another takes its place: it knows this process's last tenure.
-            let held = slot.as_ref().map(|broken| broken.tenure());
+            // It stays in its slot until another takes its place: it knows when it may be opened again.
             if let Some(broken) = slot.as_ref() {
                 broken.close().await;
                 broken.may_be_reopened().await;
@@ -301,7 +295,7 @@ impl OpenDatabase {
             let record = self.records.read().unwrap_or_else(PoisonError::into_inner).get(&record.id).cloned();
             let record = record.ok_or_else(|| EngineError::CollectionNotFound(String::new()))?;
             let mark = self.marks.collection(self.zone.zone(), record.id);
-            let opened = Collection::open(&self.zone, &record, Arc::clone(&self.clock), mark, held).await?;
+            let opened = Collection::open(&self.zone, &record, Arc::clone(&self.clock), mark).await?;
             Ok(Arc::clone(slot.insert(opened)))
         })
     }

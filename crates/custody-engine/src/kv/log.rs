@@ -11,7 +11,7 @@ use object_store::{ObjectStore, path::Path};
 use slatedb::admin::Admin;
 
 use super::{
-    Tenure, storage_error,
+    storage_error,
     watched::{log_number, log_of},
 };
 use crate::{EngineError, MapAnchor};
@@ -34,11 +34,11 @@ pub(super) fn require_whole<'a>(
 }
 
 /// Under which opening a stored map is held now; `None` where there is no map.
-pub(super) fn tenure<'a>(zone: &'a ZoneStore, path: &'a Path) -> BoxFuture<'a, Result<Option<Tenure>, EngineError>> {
+pub(super) fn tenure<'a>(zone: &'a ZoneStore, path: &'a Path) -> BoxFuture<'a, Result<Option<u64>, EngineError>> {
     Box::pin(within(PATIENCE, async {
         let admin = Admin::builder(path.clone(), zone.objects()).build();
         let manifest = admin.read_manifest(None).await.map_err(storage_error)?;
-        Ok(manifest.map(|manifest| Tenure(manifest.writer_epoch())))
+        Ok(manifest.map(|manifest| manifest.writer_epoch()))
     }))
 }
 

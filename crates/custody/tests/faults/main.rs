@@ -28,28 +28,33 @@ async fn operations() -> u64 {
 async fn at_every_operation(fault: Fault) {
     let operations = operations().await;
     assert!(operations > 500, "only {operations} operations: the test would prove little");
+    live((0..operations).map(|number| Plan::At { number, fault })).await;
+}
+
+/// Lives through all plans.
+async fn live(plans: impl Iterator<Item = Plan>) {
     let (permits, mut lives) = (Arc::new(Semaphore::new(AT_ONCE)), JoinSet::new());
-    for number in 0..operations {
+    for plan in plans {
         let permits = Arc::clone(&permits);
         lives.spawn(async move {
             let _permit = permits.acquire().await.expect("never closed");
-            let store = FaultyStore::new(Plan::At { number, fault });
+            let store = FaultyStore::new(plan);
             let ended = tokio::time::timeout(PATIENCE, Life::new(store.clone()).live()).await;
-            assert!(ended.is_ok(), "{fault:?} at {}: still not done", store.hit());
+            assert!(ended.is_ok(), "{}: still not done", store.hit());
             store.was_hit()
         });
     }
-    let (mut hit, mut failed) = (0, Vec::new());
+    let (count, mut hit, mut failed) = (lives.len(), 0, Vec::new());
     while let Some(life) = lives.join_next().await {
         match life {
-            Ok(was_hit) => hit += u64::from(was_hit),
+            Ok(was_hit) => hit += usize::from(was_hit),
             Err(ended) => failed.push(ended),
         }
     }
     // Each has said why.
-    assert!(failed.is_empty(), "{} of {operations} lives went wrong", failed.len());
+    assert!(failed.is_empty(), "{} of {count} lives went wrong", failed.len());
     // Background work makes one life a little longer than another.
-    assert!(hit * 10 >= operations * 8, "only {hit} of {operations} faults came");
+    assert!(hit * 10 >= count * 8, "only {hit} of {count} faults came");
 }
 
 macro_rules! at_every_operation {
@@ -67,4 +72,11 @@ at_every_operation! {
     an_operation_that_is_torn_is_not_taken_for_done: Fault::Torn;
     an_operation_that_is_slow_changes_nothing: Fault::Delay;
     storage_that_is_gone_for_a_while_loses_nothing: Fault::Outage;
+}
+
+/// The second outage comes while the maps that the first one ended are opened again: at each of the operations which that takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn storage_that_is_gone_twice_loses_nothing() {
+    let operations = operations().await;
+    live((0..400).map(|life| Plan::Outages { number: life * operations / 400, after: life * 7 % 40 })).await;
 }

@@ -43,6 +43,8 @@ pub(crate) enum Plan {
     Never,
     /// One operation, counted from zero; an outage begins with it.
     At { number: u64, fault: Fault },
+    /// An outage, and another one so many operations after the first was healed.
+    Outages { number: u64, after: u64 },
 }
 
 /// The store; clones are handles of the same one.
@@ -53,8 +55,11 @@ pub(crate) struct FaultyStore(Arc<Shared>);
 struct Shared {
     inner: InMemory,
     plan: Plan,
+    /// Those since the first outage was healed do not count where there are two.
     operations: AtomicU64,
     healed: AtomicBool,
+    again: AtomicU64,
+    healed_again: AtomicBool,
     hit: Mutex<Option<String>>,
     torn: Mutex<Option<Path>>,
 }
@@ -66,6 +71,8 @@ impl FaultyStore {
             plan,
             operations: AtomicU64::new(0),
             healed: AtomicBool::new(false),
+            again: AtomicU64::new(0),
+            healed_again: AtomicBool::new(false),
             hit: Mutex::new(None),
             torn: Mutex::new(None),
         }))
@@ -76,9 +83,22 @@ impl FaultyStore {
         self.0.operations.load(Ordering::SeqCst)
     }
 
-    /// From now on nothing fails.
+    /// What fails now fails no longer.
     pub(crate) fn heal(&self) {
+        let second = matches!(self.0.plan, Plan::Outages { after, .. } if self.0.again.load(Ordering::SeqCst) > after);
+        let healed = if second { &self.0.healed_again } else { &self.0.healed };
+        healed.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on nothing fails.
+    pub(crate) fn heal_for_good(&self) {
         self.0.healed.store(true, Ordering::SeqCst);
+        self.0.healed_again.store(true, Ordering::SeqCst);
+    }
+
+    /// What is stored, for whoever looks on: it never fails, and counts as no operation.
+    pub(crate) fn beneath(&self) -> &InMemory {
+        &self.0.inner
     }
 
     /// Whether the planned fault has come.
@@ -88,7 +108,7 @@ impl FaultyStore {
 
     /// Whether the planned fault is an outage.
     pub(crate) fn is_outage(&self) -> bool {
-        matches!(self.0.plan, Plan::At { fault: Fault::Outage, .. })
+        matches!(self.0.plan, Plan::At { fault: Fault::Outage, .. } | Plan::Outages { .. })
     }
 
     /// The object that was put in half.
@@ -104,16 +124,26 @@ impl FaultyStore {
 
     /// Counts an operation and tells what goes wrong with it.
     fn count(&self, what: &str, path: &dyn fmt::Display) -> Option<Fault> {
-        if self.0.healed.load(Ordering::SeqCst) {
-            return None;
-        }
-        let this = self.0.operations.fetch_add(1, Ordering::SeqCst);
-        let Plan::At { number, fault } = self.0.plan else { return None };
-        if this != number && !(fault == Fault::Outage && this > number) {
-            return None;
-        }
+        let fault = if self.0.healed.load(Ordering::SeqCst) { self.again()? } else { self.first()? };
         self.0.hit.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| format!("{what} {path}"));
         Some(fault)
+    }
+
+    fn first(&self) -> Option<Fault> {
+        let this = self.0.operations.fetch_add(1, Ordering::SeqCst);
+        match self.0.plan {
+            Plan::At { number, fault } => (this == number || fault == Fault::Outage && this > number).then_some(fault),
+            Plan::Outages { number, .. } => (this >= number).then_some(Fault::Outage),
+            Plan::Never => None,
+        }
+    }
+
+    fn again(&self) -> Option<Fault> {
+        let Plan::Outages { after, .. } = self.0.plan else { return None };
+        if self.0.healed_again.load(Ordering::SeqCst) {
+            return None;
+        }
+        (self.0.again.fetch_add(1, Ordering::SeqCst) >= after).then_some(Fault::Outage)
     }
 
     /// Runs an operation that can't be half done.
