@@ -331,4 +331,6 @@
   at("validate").addEventListener("click", validate);
   at("add").addEventListener("click", add);
   restore();
+  // It was opened while this script was on its way.
+  if (dialog.open) dialog.dispatchEvent(new CustomEvent("custody:open"));
 })();

@@ -54,12 +54,13 @@
   }
 
   async function ask(path, body = {}) {
-    const { user, password } = kept();
+    const credential = kept();
+    if (!credential) throw new Refused(0, "The credential was taken back");
     let response;
     try {
       response = await fetch(`${node}/v2/vectordb/${path}`, {
         method: "POST", mode: "cors", credentials: "omit", cache: "no-store",
-        headers: { authorization: `Bearer ${user}:${password}`, "content-type": "application/json", "accept-type-allow-int64": "false" },
+        headers: { authorization: `Bearer ${credential.user}:${credential.password}`, "content-type": "application/json", "accept-type-allow-int64": "false" },
         body: JSON.stringify(body),
       });
     } catch {
@@ -206,14 +207,20 @@
   }
 
   async function connect() {
-    if (!kept()) return show();
+    const asked = sessionStorage.getItem(store);
+    if (!asked) return show();
+    let refused = null;
     try {
       await work();
-      show();
     } catch (error) {
-      if (error.status === 401) forget();
-      show(error.message);
+      refused = error;
     }
+    const now = sessionStorage.getItem(store);
+    // This credential was taken back meanwhile, or another one was given: what came of it is nobody's any more.
+    if (!now) return forget();
+    if (now !== asked) return;
+    if (refused?.status === 401) forget();
+    show(refused?.message);
   }
 
   function forget() {

@@ -383,6 +383,10 @@ impl Linked {
 
     /// Holds what must wait for a person, and reports if anything changed or it is time.
     fn tell(&self, keyring: Option<&Keyring>, engine: &Engine, told: &mut Option<(Report, Instant)>) {
+        // The next image says that the cluster is sealed: this one would call it served, with its zones sealed.
+        if !engine.cluster_zone().status().is_usable() {
+            return;
+        }
         let mut zones = keyring.map(|keyring| self.zones(keyring)).unwrap_or_default();
         note_refused(&mut zones, engine);
         let now = report(NodeState::Serving, zones);

@@ -1,7 +1,7 @@
 //! Making a backup: all of it, or nothing. What is asked for is written down with a job, which has the cluster's node make it;
 //! should that fail, nothing of it stays.
 
-use custody_link::{Chosen as ChosenForBackup, NodeState, WorkDone};
+use custody_link::{Chosen as ChosenForBackup, WorkDone};
 use serde::Serialize;
 
 use super::{
@@ -15,7 +15,7 @@ use crate::{
     access::{Caller, Privilege},
     alert::{self, AlertKind},
     audit::{Deed, append},
-    cluster::{self, Phase},
+    cluster::{self, ClusterStatus},
     db::{Change, now},
     job::{self, Due, JobKind, JobStatus},
     random,
@@ -79,11 +79,11 @@ impl Control {
     /// Refuses what takes a cluster that serves.
     pub(super) fn must_serve(&self, cluster: &cluster::Row) -> Result<(), Refused> {
         let live = self.nodes.live(&cluster.id);
-        let serves = live.report().is_some_and(|report| report.state == NodeState::Serving);
-        if cluster.phase == Phase::Running && serves {
+        // As it is shown: one whose node is about to be linked again serves, and the job waits for it.
+        let (status, reason) = cluster::status(cluster, &live);
+        if status == ClusterStatus::Running {
             return Ok(());
         }
-        let (status, reason) = cluster::status(cluster, &live);
         let reason = reason.map(|reason| format!(", {reason}")).unwrap_or_default();
         Err(Refused::conflict(format!("cluster {} is {status}{reason}: it has to be RUNNING for that", cluster.id)))
     }

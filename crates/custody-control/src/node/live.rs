@@ -90,6 +90,11 @@ impl Live {
         self.dark_since.get_or_insert_with(Instant::now);
     }
 
+    /// Its process is this one.
+    pub(super) fn is_of(&self, pid: u32) -> bool {
+        self.pid == Some(pid)
+    }
+
     pub(super) fn ended(&mut self, problem: Option<String>) {
         (self.pid, self.known) = (None, false);
         self.problem = problem;

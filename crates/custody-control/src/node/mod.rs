@@ -221,6 +221,7 @@ impl Nodes {
         let listener = Listener::bind(&self.settings.link())
             .map_err(|error| Refused::new(Kind::Unavailable, format!("nodes can't be linked: {error}")))?;
         let rows = cluster::all(&self.db).await?;
+        let mut running = Vec::new();
         for (process, cluster) in process::all(&self.settings.link()) {
             let phase = rows.iter().find(|row| row.id == cluster).map(|row| row.phase);
             let runs = match phase {
@@ -229,7 +230,9 @@ impl Nodes {
                 Some(Phase::Creating) => self.restore_of(&cluster).await?.is_some(),
                 _ => false,
             };
-            if !runs {
+            if runs {
+                running.push((process.id(), cluster));
+            } else {
                 tracing::info!(cluster, pid = process.id(), "a process of a cluster that should have none is ended");
                 process.end(END).await;
             }
@@ -237,6 +240,10 @@ impl Nodes {
         self.remove_strays(rows.iter().map(|row| row.id.as_str()).collect())?;
         // What is being made or destroyed, its job begins or ends.
         rows.iter().filter(|row| row.phase != Phase::Creating).for_each(|row| self.begin(&row.id));
+        // Before its keeper has looked, or somebody asks: what was known of it last still holds.
+        for (pid, cluster) in running {
+            self.node(&cluster).live.send_modify(|live| live.began(pid, true));
+        }
         Ok(listener)
     }
 
@@ -303,6 +310,14 @@ impl Nodes {
         if let Some(process) = process::find(&self.settings.link(), cluster) {
             process.kill();
             process.ended().await;
+            // Its keeper may not have looked yet, and what was known of it holds no longer.
+            self.node(cluster).live.send_if_modified(|live| {
+                let its = live.is_of(process.id());
+                if its {
+                    live.ended(None);
+                }
+                its
+            });
         }
     }
 
