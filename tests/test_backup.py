@@ -206,15 +206,17 @@ def test_kill_9_of_a_backup_or_a_restore_leaves_nothing_that_passes_for_whole(tm
     rng = random.Random(seed)
     restoring = ("restore", "in01-to", tmp_path / "a", under(kms, key), *source("in01-from", "b0", key))
     for what in ("backup", "restore"):
-        cut = 0
-        started = time.monotonic()
+        cut = number = 0
+        began = time.monotonic()
         backing_up = ("backup", "in01-from", tmp_path / "a", under(kms, key), "--backup")
         by_hand.done(*(restoring if what == "restore" else (*backing_up, "b0")))
-        took = time.monotonic() - started
-        for number in range(rounds):
+        took = time.monotonic() - began
+        # How long a run takes depends on what the machine does besides: there are more rounds where too few were cut.
+        while number < rounds or (cut < rounds // 3 and number < 5 * rounds):
+            number += 1
             if what == "restore":
                 shutil.rmtree(by_hand.cluster("in01-to"), ignore_errors=True)
-            arguments = restoring if what == "restore" else (*backing_up, f"b{number + 1}")
+            arguments = restoring if what == "restore" else (*backing_up, f"b{number}")
             process = subprocess.Popen(
                 [binary(), *map(str, by_hand.command(*arguments))],
                 env=clean_environment(),
@@ -222,12 +224,16 @@ def test_kill_9_of_a_backup_or_a_restore_leaves_nothing_that_passes_for_whole(tm
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
-            time.sleep(rng.random() * took)
-            process.send_signal(signal.SIGKILL)
-            cut += process.wait(PATIENCE) != 0
+            began = time.monotonic()
+            try:
+                if process.wait(rng.random() * took) == 0:
+                    took = min(took, time.monotonic() - began)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGKILL)
+                cut += process.wait(PATIENCE) != 0
             if what == "backup":
                 # Either it is there as a whole, or it is not there.
-                checked = by_hand.run("verify", "in01-from", tmp_path / "a", under(kms, key), "--backup", f"b{number + 1}")
+                checked = by_hand.run("verify", "in01-from", tmp_path / "a", under(kms, key), "--backup", f"b{number}")
                 assert "0 bad" in checked.stdout or "no complete backup" in checked.stderr, checked
             elif by_hand.cluster("in01-to").exists() and process.returncode != 0:
                 # It is not served half made, and restored over.
@@ -236,7 +242,7 @@ def test_kill_9_of_a_backup_or_a_restore_leaves_nothing_that_passes_for_whole(tm
                 if unfinished and json.loads((by_hand.cluster("in01-to") / "restore").read_text())["done"] is None:
                     assert "cut short" in started.start_refused()
                     by_hand.done(*restoring)
-        assert cut >= rounds // 3, f"{cut} of {rounds} were cut"
+        assert cut >= rounds // 3, f"{cut} of {number} were cut"
     shutil.rmtree(by_hand.cluster("in01-to"), ignore_errors=True)
     by_hand.done(*restoring)
     restored = node_on("in01-to", key).start()

@@ -16,6 +16,7 @@ from pymilvus import DataType, MilvusException
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, schema_pb2
 
 from helpers.node import Node
+from helpers.program import PATIENCE
 from helpers.raw import Raw
 from helpers.sockets import (
     CONTINUATION,
@@ -44,6 +45,9 @@ LONGEST_ERROR = 1_200
 PARAMETER, COLLECTION, PARTITION, DATABASE, SCHEMA = 1100, 100, 200, 800, 105
 # What a storm may leave behind in the process, in MiB.
 SLACK = 64
+# glibc keeps what was once freed, in an arena for each of many threads: two arenas have their full size soon, and what
+# grows then is ours.
+BOUNDED = {"MALLOC_ARENA_MAX": "2"}
 
 
 class Target:
@@ -104,7 +108,7 @@ class Target:
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory) -> Target:
-    node = Node(tmp_path_factory.mktemp("bad-input"), log="trace").start()
+    node = Node(tmp_path_factory.mktemp("bad-input"), log="trace", env=BOUNDED).start()
     try:
         yield Target(node)
     finally:
@@ -490,10 +494,13 @@ def test_a_wrong_password_is_refused_then_slowed_down_and_no_one_else_with_it(ta
         token = base64.b64encode(f"{user}:wrong-{uuid.uuid4().hex}".encode()).decode()
         return call_bytes(target, "ShowCollections", b"", (("authorization", token),))
 
-    errors = [guess("somebody") for _ in range(6)]
-    assert errors[0].code() == grpc.StatusCode.UNAUTHENTICATED
-    assert "wrong user name, password" in errors[0].details()
+    # Each wait is twice the one before: soon it is longer than a guess takes on any machine.
+    errors = [guess("somebody")]
+    while errors[-1].code() == grpc.StatusCode.UNAUTHENTICATED and len(errors) < 12:
+        assert "wrong user name, password" in errors[-1].details()
+        errors.append(guess("somebody"))
     assert errors[-1].code() == grpc.StatusCode.RESOURCE_EXHAUSTED, "guessing is not slowed down"
+    assert len(errors) > 1, "a first guess is looked at"
     assert "try again in" in errors[-1].details()
     started = time.monotonic()
     target.serves()
@@ -517,7 +524,7 @@ def test_a_message_of_64_mib_is_served_and_a_larger_one_refused_and_the_memory_r
         made = m.CreateCollectionRequest(collection_name=name, schema=schema)
         assert target.raw.ask("CreateCollection", made) is None
         for _ in range(times):
-            answer = call_bytes(target, "Insert", fits)
+            answer = call_bytes(target, "Insert", fits, timeout=PATIENCE)
             assert isinstance(answer, bytes), answer
             assert m.MutationResult.FromString(answer).insert_cnt == 16_250
         target.client.drop_collection(name)
@@ -555,11 +562,11 @@ def test_a_search_whose_answer_would_fill_the_memory_is_refused(target):
 
 
 def memory_returns(target: Target, before: int) -> None:
-    now = resident_soon(target, before, 20)
+    now = resident_soon(target, before)
     assert now <= before + SLACK, f"{before} MiB before, {now} MiB after"
 
 
-def resident_soon(target: Target, before: int, patience: float = 5) -> int:
+def resident_soon(target: Target, before: int, patience: float = 20) -> int:
     """What the process has in memory, MiB, once that is about what it was before, or after `patience` seconds."""
     deadline = time.monotonic() + patience
     while (now := resident(target.node)) > before + SLACK and time.monotonic() < deadline:
@@ -587,10 +594,11 @@ def test_ten_thousand_silent_connections_leave_room_for_clients_and_files(target
             if number % 2_500 == 2_499:
                 started = time.monotonic()
                 # A connection of its own: pymilvus' clients share one.
-                answer = call_bytes(target, "ShowCollections", b"", timeout=4)
+                answer = call_bytes(target, "ShowCollections", b"", timeout=8)
                 assert isinstance(answer, bytes) and BOOKS.encode() in answer, answer
                 target.serves()
-                assert time.monotonic() - started < 4, "a client had to wait for strangers"
+                # Strangers are turned away after 10 s.
+                assert time.monotonic() - started < 8, "a client had to wait for strangers"
         assert files_open(target.node) < 2_048 + 300
         # Written to and read from storage meanwhile.
         target.client.upsert(BOOKS, [target.row(3)])

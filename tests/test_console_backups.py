@@ -8,18 +8,12 @@ from playwright.sync_api import expect
 from helpers.clusters import fill
 from helpers.console import PHONE
 from helpers.control import ADMIN_PASSWORD
+from helpers.program import PATIENCE
 
 
 @pytest.fixture
 def control(make_control):
     return make_control().start()
-
-
-def created(me) -> str:
-    """The id of the cluster whose credentials the page tells, once it serves."""
-    me.page.locator("#to-cluster").click()
-    expect(me.page.locator("#status")).to_contain_text("RUNNING")
-    return me.path.rsplit("/", 1)[-1]
 
 
 def cut_off(me, table: str) -> int:
@@ -48,40 +42,41 @@ def test_a_backup_is_made_restored_and_deleted_by_clicks(control, visit):
     expect(me.page.get_by_text("No backup yet")).to_be_visible()
     me.click("Create backup")
     me.fill("Backup name", "before the move", me.dialog())
-    me.click("Create backup", me.dialog())
+    me.send("Create backup")
     row = me.row("before the move")
     # Without a reload.
-    expect(row).to_contain_text("AVAILABLE")
+    expect(row).to_contain_text("AVAILABLE", timeout=PATIENCE * 1000)
     expect(row).to_contain_text(key["keyArn"])
     assert cut_off(me, "#backups") == 0
     the_key_names_its_backup(me, row.get_attribute("data-backup"))
     row.get_by_role("link", name="Restore: before the move").click()
-    expect(me.heading("Restore cluster")).to_be_visible()
+    me.arrived("Restore cluster")
     expect(me.page.get_by_role("switch", name="Encryption at Rest with CMEK")).to_be_checked()
     expect(me.page.locator("#sum-cmek")).to_contain_text("On, under")
     # Nobody is led to keep a body that another account's old key opens: whether it stays is for the keys' owners to say.
     expect(me.page.get_by_role("radio", name="As the keys call for")).to_be_checked()
     me.fill("Cluster name", "moved")
     me.click("Restore Cluster")
-    restored = created(me)
+    restored = me.to_cluster()
     assert control.call("GET", f"/v2/clusters/{restored}")["keyIdentifier"] == key["keyArn"]
     expect(me.page.locator("#key-icon")).to_be_visible()
     # Without encryption it takes the password again.
     me.go("Backups")
     me.row("before the move").get_by_role("link", name=re.compile("Restore")).click()
+    me.arrived("Restore cluster")
     me.page.get_by_text("Encryption at Rest with CMEK", exact=True).first.click()
     me.fill("Cluster name", "decrypted")
     me.click("Restore Cluster")
     expect(me.page.get_by_role("alert").filter(has_text="password")).to_be_visible()
     me.fill("Your password", ADMIN_PASSWORD)
     me.click("Restore Cluster")
-    plain = created(me)
+    plain = me.to_cluster()
     assert "keyIdentifier" not in control.call("GET", f"/v2/clusters/{plain}")
     me.go("Backups")
     me.click("Delete: before the move")
     me.fill("Your password", ADMIN_PASSWORD, me.dialog())
     me.click("Delete backup", me.dialog())
-    expect(me.page.get_by_text("No backup yet")).to_be_visible()
+    expect(me.page.get_by_text("No backup yet")).to_be_visible(timeout=PATIENCE * 1000)
 
 
 def test_automatic_backups_are_switched_on_and_the_pages_hold_at_a_phones_width(control, visit):
@@ -104,19 +99,22 @@ def test_automatic_backups_are_switched_on_and_the_pages_hold_at_a_phones_width(
     expect(policies.locator("summary")).to_contain_text("Mon, Wed, Fri at 03:00-05:00 UTC, kept for 5 days")
     policy = control.call("GET", f"{cluster.path}/backups/policy")
     assert policy["enabled"] and policy["frequency"] == "1,3,5" and policy["retentionDays"] == 5
+    me.ready()
     # The form shows what holds: saved again, it changes nothing.
     policies.locator("summary").click()
     with me.page.expect_navigation():
         me.click("Save", policies)
     assert control.call("GET", f"{cluster.path}/backups/policy") == policy
     me.click("Create backup")
-    me.click("Create backup", me.dialog())
-    expect(me.page.locator("[data-backup]")).to_contain_text("AVAILABLE")
+    me.send("Create backup")
+    expect(me.page.locator("[data-backup]")).to_contain_text("AVAILABLE", timeout=PATIENCE * 1000)
     for scheme in ("light", "dark"):
         me.page.emulate_media(color_scheme=scheme)
         assert me.axe() == []
     me.page.set_viewport_size(PHONE)
     assert not me.overflows()
     me.page.get_by_role("link", name=re.compile("^Restore")).click()
-    expect(me.heading("Restore cluster")).to_be_visible()
+    me.arrived("Restore cluster")
+    # With all that it is drawn with.
+    me.page.wait_for_load_state("load")
     assert not me.overflows() and me.axe() == []

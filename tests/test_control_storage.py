@@ -3,7 +3,6 @@ operator names, and holds no credential of ours."""
 
 import json
 import os
-import signal
 import time
 import uuid
 
@@ -11,7 +10,7 @@ import botocore.exceptions
 import pytest
 
 from helpers.aws import SERVICE_ACCOUNT, Account
-from helpers.clusters import add_key, count, fill, has_in_memory
+from helpers.clusters import add_key, count, fill, has_in_memory, kill_node
 from helpers.program import custody
 
 
@@ -67,8 +66,7 @@ def test_clusters_live_in_a_bucket_and_go_from_it(control, bucket, service, make
     assert places == {cluster.id, other.id}
     assert not (control.data_dir / "storage").exists()
     # Every start reads what the last process wrote, also where it ended without a word, and where its key was away.
-    os.kill(cluster.pid, signal.SIGKILL)
-    control.wait_for("a new process", lambda: cluster.pid)
+    kill_node(cluster)
     cluster.wait_for_status("RUNNING")
     assert count(cluster.client()) == 20
     kms.disable(arn)

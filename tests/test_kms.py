@@ -151,7 +151,7 @@ TROUBLES = {
     "our signature is wrong": (STS, None, [trouble.answers("SignatureDoesNotMatch", 403)], "ours", "signature"),
 }
 HANGS = ("kms hangs", "sts hangs")
-GRACE = 6
+GRACE = 12
 
 
 def test_each_trouble_runs_on_grace_then_seals_one_tenant_alone_and_ends_by_itself(cluster, proxy):
@@ -175,18 +175,18 @@ def test_each_trouble_runs_on_grace_then_seals_one_tenant_alone_and_ends_by_itse
             for line in node.log_file.read_text().splitlines()
         )
 
-    node.wait_for("every trouble to be met", lambda: all(map(known, troubled)), 20)
+    node.wait_for("every trouble to be met", lambda: all(map(known, troubled)))
     assert {name: it.why() for name, it in tenants.items() if name in ("our clock is slow", *serving)} == dict.fromkeys(
         ("untroubled", "a slow answer", "our clock is slow"), ""
     )
-    node.wait_for("grace to end", lambda: all(tenants[name].why() for name in troubled), 30)
+    node.wait_for("grace to end", lambda: all(tenants[name].why() for name in troubled))
     for name in troubled:
         why, words = tenants[name].why(), TROUBLES.get(name, (0, 0, 0, "ours", "session"))[4]
         assert why.startswith("UNAVAILABLE") and "sealed" in why and words in why.lower(), f"{name}: {why}"
         assert "revoked" not in why, f"{name}: {why}"
     assert own.query() is None and [tenants[name].why() for name in serving] == ["", ""]
     proxy.heal()
-    node.wait_for("all to come back", lambda: not any(it.why() for it in tenants.values()), 30)
+    node.wait_for("all to come back", lambda: not any(it.why() for it in tenants.values()))
     assert node.pid == pid
     stop_and_reconcile(node, proxy)
 
@@ -237,14 +237,14 @@ def test_each_revocation_by_an_owner_seals_that_owners_data_alone_and_taking_it_
     pid = node.pid
     for name, (revoke, _, _) in REVOCATIONS.items():
         revoke(tenants[name].customer)
-    node.wait_for("all to go dark", lambda: all(tenants[name].why() for name in REVOCATIONS), 15)
+    node.wait_for("all to go dark", lambda: all(tenants[name].why() for name in REVOCATIONS))
     for name, (_, _, words) in REVOCATIONS.items():
         why = tenants[name].why().lower()
         assert "revoked" in why and words in why, f"{name}: {why}"
     assert own.query() is None and tenants["untouched"].why() == ""
     for name, (_, restore, _) in REVOCATIONS.items():
         restore(tenants[name].customer)
-    node.wait_for("all to come back", lambda: not any(it.why() for it in tenants.values()), 15)
+    node.wait_for("all to come back", lambda: not any(it.why() for it in tenants.values()))
     assert own.query() is None and node.pid == pid
     stop_and_reconcile(node, proxy)
 
@@ -263,11 +263,11 @@ def test_a_key_that_exists_in_another_region_than_the_clusters_makes_no_cluster(
 
 
 def test_a_cluster_whose_own_kms_cannot_be_reached_serves_on_grace_goes_dark_and_comes_back(cluster, proxy):
-    node, own, _ = cluster(grace="3s")
+    node, own, _ = cluster(grace="8s")
     pid = node.pid
     with proxy.refusing():
         node.wait_for("a check to fail", lambda: "key check failed" in node.output())
         assert own.query() is None, "served on grace"
-        node.wait_for("grace to end", lambda: "no connection" in (own.query() or ""), 15)
-    node.wait_for("the cluster to come back", lambda: own.query() is None, 15)
+        node.wait_for("grace to end", lambda: "no connection" in (own.query() or ""))
+    node.wait_for("the cluster to come back", lambda: own.query() is None)
     assert node.pid == pid

@@ -16,7 +16,7 @@ from helpers.node import files_under
 from helpers.proxy import KMS, STS
 from helpers.raw import Raw
 
-GRACE = 3
+GRACE = 6
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_a_base_credential_that_ends_is_our_trouble_and_a_new_one_brings_the_clu
     assert "base credential" in why and "revoked" not in why.lower(), why
     assert customer.service.secret not in node.output()
     base.gives(customer.service)
-    node.wait_for("the cluster to come back", lambda: raw.query() is None, 20)
+    node.wait_for("the cluster to come back", lambda: raw.query() is None)
     assert node.pid == pid
     raw.close()
 
@@ -129,7 +129,7 @@ def test_a_process_that_was_stopped_past_its_lease_answers_nothing_before_it_has
     if meanwhile == "the key is disabled":
         customer.kms.enable_key(KeyId=customer.key_arn)
     proxy.heal()
-    node.wait_for("the cluster to come back", lambda: raw.query() is None, 30)
+    node.wait_for("the cluster to come back", lambda: raw.query() is None)
     raw.close()
 
 

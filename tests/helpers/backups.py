@@ -3,6 +3,7 @@
 import pathlib
 
 from .control import Cluster, Control
+from .node import contents, files_under
 
 
 class Backup:
@@ -70,5 +71,10 @@ def storage_of(cluster: Cluster) -> pathlib.Path:
 def objects(cluster: Cluster, part: str = "") -> dict[str, bytes]:
     """What is stored of a cluster's backups, or of a part of that."""
     root = storage_of(cluster)
-    files = [path for path in (root / part).rglob("*") if path.is_file()]
-    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+    return {str(path.relative_to(root)): content for path, content in contents(root / part).items()}
+
+
+def object_names(cluster: Cluster, part: str = "") -> set[str]:
+    """What it is called."""
+    root = storage_of(cluster)
+    return {str(path.relative_to(root)) for path in files_under(root / part)}

@@ -1,6 +1,8 @@
 """What tests do with a cluster of the control plane."""
 
+import os
 import shutil
+import signal
 import time
 
 from pymilvus import MilvusClient
@@ -34,6 +36,13 @@ def roll_back(cluster: Cluster, change) -> None:
     shutil.rmtree(cluster.storage)
     shutil.copytree(before, cluster.storage)
     cluster.do("resume")
+
+
+def kill_node(cluster: Cluster) -> None:
+    """kill -9 of its node, and the wait for the next one: for a moment the old process is listed, and its cluster told as RUNNING."""
+    old = cluster.pid
+    os.kill(old, signal.SIGKILL)
+    cluster.control.wait_for("a new process", lambda: cluster.pid not in (None, old))
 
 
 def is_dark(cluster: Cluster, *, database: str = "default") -> bool:

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Locator, Page, Playwright, expect
 
 from .control import ADMIN_PASSWORD, Control
 from .dialog import Shell
+from .program import PATIENCE
 
 # Nothing that a browser does by itself, and nothing that a container lacks.
 ARGUMENTS = (
@@ -73,14 +74,24 @@ class Visit:
         self.fill("User name", name)
         self.fill("Password", password)
         self.click("Sign in")
-        expect(self.heading("Projects")).to_be_visible()
+        self.arrived("Projects")
         return self
 
     def go(self, entry: str) -> "Visit":
         """An entry of the navigation at the left."""
         self.page.get_by_role("navigation", name="Project").get_by_role("link", name=entry, exact=True).click()
-        expect(self.heading(entry)).to_be_visible()
+        self.arrived(entry)
         return self
+
+    def arrived(self, heading: str) -> None:
+        """Waits for a page by its heading, and for its scripts."""
+        expect(self.heading(heading)).to_be_visible()
+        self.ready()
+
+    def ready(self) -> None:
+        """Waits for the scripts of the page that is there. They run once it is read to its end: a button that is pressed before
+        does nothing, and a form leaves by itself."""
+        self.page.wait_for_load_state("domcontentloaded")
 
     def heading(self, text: str) -> Locator:
         return self.page.get_by_role("heading", name=text, exact=True)
@@ -99,6 +110,12 @@ class Visit:
 
     def dialog(self) -> Locator:
         return self.page.get_by_role("dialog")
+
+    def send(self, name: str) -> None:
+        """Sends off the dialog that is open, and waits for the page that comes after it: until then the old one is there."""
+        self.click(name, self.dialog())
+        expect(self.dialog()).to_be_hidden()
+        self.ready()
 
     def copied(self, source: str) -> str:
         """What a copy button puts into the clipboard."""
@@ -126,7 +143,7 @@ class Visit:
         self.fill("Name", name, self.dialog())
         self.dialog().get_by_role("radio", name=re.compile(f"^{plan}")).check()
         self.click("Create project", self.dialog())
-        expect(self.heading("Clusters")).to_be_visible()
+        self.arrived("Clusters")
         return self.path.split("/")[2]
 
     def add_development_key(self, name: str = "development") -> None:
@@ -137,6 +154,7 @@ class Visit:
         if name != "development":
             made.click()
             self.fill("Name", name)
+            self.ready()
             self.click("Save")
             expect(self.page.get_by_role("heading", level=1)).to_contain_text(name)
             self.go("CMEK")
@@ -146,6 +164,7 @@ class Visit:
         """Makes a cluster and waits until it serves; returns its credentials as they were shown."""
         self.go("Clusters")
         self.page.get_by_role("link", name="+ Cluster", exact=True).click()
+        self.arrived("Create cluster")
         self.fill("Cluster name", name)
         if provider:
             self.page.get_by_label("Cloud provider", exact=True).select_option(provider)
@@ -154,9 +173,19 @@ class Visit:
             self.page.get_by_role("radio", name=re.compile(f"^{re.escape(key)}")).check()
         self.click("Create Cluster")
         shown = {it: self.page.locator(f"#{it}").inner_text() for it in ("endpoint", "username", "new-password")}
-        self.page.get_by_role("link", name="To the cluster", exact=True).click()
-        expect(self.page.locator("#status")).to_contain_text("RUNNING")
-        return {**shown, "id": self.path.split("/")[4]}
+        return {**shown, "id": self.to_cluster()}
+
+    def to_cluster(self) -> str:
+        """From the progress of a cluster that is made, or restored, to its page; returns its id."""
+        # The link is there once it serves.
+        self.page.get_by_role("link", name="To the cluster", exact=True).click(timeout=PATIENCE * 1000)
+        self.serves()
+        self.ready()
+        return self.path.split("/")[4]
+
+    def serves(self) -> None:
+        """Waits until the cluster of the page does: a process may have to start for it."""
+        expect(self.page.locator("#status")).to_contain_text("RUNNING", timeout=PATIENCE * 1000)
 
     def connect(self, user: str, password: str) -> None:
         """Gives the page the cluster's credential."""

@@ -1,5 +1,7 @@
 """The local development KMS, driven by `custody kms`."""
 
+import contextlib
+import os
 import pathlib
 
 from .program import custody
@@ -32,6 +34,20 @@ class LocalKms:
 
     def enable(self, arn: str) -> None:
         self.run("enable", arn)
+
+    @contextlib.contextmanager
+    def cut_off(self):
+        """It gives no answer meanwhile: its file can't be read. What stands for it is put in its place at once, and so is the file
+        again: there is no moment without a file, which would be a KMS without any key."""
+        file = self.data_dir / "local-kms.json"
+        away, nothing, there = (file.with_suffix(suffix) for suffix in (".away", ".nothing", ".there"))
+        os.link(file, away)
+        nothing.mkdir()
+        there.symlink_to(nothing)
+        there.replace(file)
+        yield
+        away.replace(file)
+        nothing.rmdir()
 
     def states(self) -> dict[str, str]:
         """Each key's state."""

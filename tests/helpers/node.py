@@ -1,5 +1,6 @@
 """A `custody node` process."""
 
+import contextlib
 import os
 import pathlib
 import signal
@@ -192,6 +193,16 @@ class Node:
         if not self.log_file.exists():
             return ""
         return self.log_file.read_text(errors="replace")[-characters:]
+
+
+def contents(*directories: pathlib.Path) -> dict[pathlib.Path, bytes]:
+    """What stands in each file under the directories, but in those that go while they are looked at."""
+    found = {}
+    for path in files_under(*directories):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file():
+                found[path] = path.read_bytes()
+    return found
 
 
 def files_under(*directories: pathlib.Path) -> list[pathlib.Path]:

@@ -2,11 +2,21 @@
 of tests on this machine has, so that nobody takes one between the look at it and its use."""
 
 import fcntl
+import http.server
 import itertools
 import os
 import pathlib
 import socket
 import tempfile
+
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """An HTTP server that is up to many clients at once: with the library's queue of five the sixth connects a second later."""
+
+    request_queue_size = 128
+    daemon_threads = True
+
 
 FIRST, EACH, BLOCKS = 10_000, 1_000, 20
 # Locks count until this process ends.

@@ -19,6 +19,8 @@ import time
 import urllib.parse
 import uuid
 
+from .ports import Server
+
 KMS, STS = "kms", "sts"
 ID = "x-amzn-RequestId"
 # Longer than any client waits.
@@ -173,7 +175,7 @@ class Proxy:
         self.rules: list[Rule] = []
         self.lock = threading.Lock()
         self.healed = threading.Event()
-        self.server: http.server.ThreadingHTTPServer | None = None
+        self.server: Server | None = None
         self.open()
         assert self.server is not None
         self.port = self.server.server_address[1]
@@ -186,8 +188,7 @@ class Proxy:
             pass
 
         Bound.proxy = proxy
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), Bound)
-        self.server.daemon_threads = True
+        self.server = Server(("127.0.0.1", port), Bound)
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def shut(self) -> None:

@@ -8,6 +8,7 @@ import grpc
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
 
 from .node import Node
+from .program import PATIENCE
 
 
 class Raw:
@@ -42,7 +43,7 @@ class Raw:
     def query(self, timeout: float = 60) -> str | None:
         return self.ask("Query", self._query(), timeout)
 
-    def refusal(self, patience: float = 20) -> str:
+    def refusal(self, patience: float = PATIENCE) -> str:
         """Why the node refuses a query, as it says itself once it does. That a connection is lost while the node changes its
         process image is not its word."""
         deadline = time.monotonic() + patience

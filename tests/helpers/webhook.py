@@ -3,7 +3,7 @@
 import http.server
 import threading
 
-from .ports import free_port
+from .ports import Server, free_port
 
 
 class Receiver:
@@ -27,7 +27,7 @@ class Receiver:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        self.server = Server(("127.0.0.1", self.port), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     @property

@@ -376,7 +376,7 @@ async fn an_index_snapshot_is_taken_up_after_a_restart() {
         let objects: Vec<_> = store.list(None).try_collect().await.unwrap();
         objects.iter().filter(|object| object.location.as_ref().contains("/indexes/")).count()
     };
-    for _ in 0..2_000 {
+    for _ in 0..12_000 {
         if snapshots().await > 0 {
             break;
         }

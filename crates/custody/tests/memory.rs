@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{CLUSTER, Failure, Node, create_collection};
+use common::{CLUSTER, Failure, Node, PATIENCE, create_collection};
 use custody_kms::{ContextId, EncryptionContext, LocalKms, MemoryLedger, Purpose, RootKeyRef, RootKms};
 use milvus::v2::prelude::*;
 use serde_json::{Value, json};
@@ -199,14 +199,21 @@ async fn a_sealed_zone_leaves_neither_key_nor_row_in_memory_and_a_sealed_cluster
     TENANTS.wait_until_dark(&tenants_client).await?;
     // The buffers of an open connection keep what went through them last: docs/threat-model.md says so.
     drop(tenants_client);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let dark = memory(node.pid())?.ok_or("it could be read before")?;
+    let began = Instant::now();
+    let dark = loop {
+        let dark = memory(node.pid())?.ok_or("it could be read before")?;
+        if found(&dark, &tenants).is_empty() || began.elapsed() > PATIENCE {
+            break dark;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
     assert_eq!(found(&dark, &tenants), Vec::<String>::new(), "of the tenant's zone that was sealed alone");
     let seen = found(&dark, &ours);
     assert!(seen.len() > 20 && seen.iter().any(is_key), "the cluster's own rows are still served: {seen:?}");
     drop(dark);
 
     node.key("disable")?;
+    node.wait_until_stub()?;
     node.wait_for_status(503)?;
     OURS.wait_until_dark(&our_client).await?;
     let dark = memory(node.pid())?.ok_or("it could be read before")?;

@@ -286,6 +286,7 @@ async fn a_revoked_key_darkens_the_cluster_until_it_is_enabled() -> Outcome {
     client.insert(request.build()?).await?;
 
     node.key("disable")?;
+    node.wait_until_stub()?;
     node.wait_for_status(503)?;
     client.set_retry_param(RetryConfig::new().max_attempts(1));
     let refused = count(&client, "digits").await.err().ok_or("the cluster is sealed")?;

@@ -16,7 +16,7 @@ use crate::{
     alert::AlertKind,
     cmek::DbLedger,
     db::{now, tests::fresh},
-    job::{JobKind, JobStatus},
+    job::{Job, JobKind, JobStatus},
     node::{ClusterStorage, tests::settings},
     project::DecryptedRestore,
 };
@@ -156,10 +156,21 @@ impl World {
         self.control.backup(&self.owner, CLUSTER, &asked.backup_id).await.unwrap()
     }
 
-    async fn until(&self, job: &str, status: JobStatus) -> crate::job::Job {
+    async fn until(&self, job: &str, status: JobStatus) -> Job {
+        self.until_it(job, |found| found.status == status).await
+    }
+
+    /// Has the node tell that it is half way, and waits until that stands in the job: it has its turn by then.
+    async fn half_way(&self, job: &str) -> Job {
+        self.until(job, JobStatus::Running).await;
+        self.control.nodes.works(CLUSTER, job, WorkState::Running).await;
+        self.until_it(job, |found| found.progress == 50).await
+    }
+
+    async fn until_it(&self, job: &str, is: impl Fn(&Job) -> bool) -> Job {
         for _ in 0..200 {
             let found = self.control.job(&self.owner, job).await.unwrap();
-            if found.status == status {
+            if is(&found) {
                 return found;
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
@@ -215,10 +226,7 @@ async fn a_backup_is_offered_once_it_is_complete() {
     assert!(refused.kind == Kind::Conflict && refused.message.contains("being made"), "{refused}");
     let refused = world.control.delete_backup(&world.owner, CLUSTER, &asked.backup_id).await.unwrap_err();
     assert_eq!(refused.kind, Kind::Conflict);
-    world.until(&asked.job_id, JobStatus::Running).await;
-    world.control.nodes.works(CLUSTER, &asked.job_id, WorkState::Running).await;
-    tokio::time::sleep(Duration::from_millis(800)).await;
-    let job = world.control.job(&world.owner, &asked.job_id).await.unwrap();
+    let job = world.half_way(&asked.job_id).await;
     assert_eq!((job.progress, job.message.as_deref()), (50, Some("1 of 2 bytes")));
     world.control.nodes.works(CLUSTER, &asked.job_id, WorkState::Done(done())).await;
     let job = world.until(&asked.job_id, JobStatus::Successful).await;
@@ -513,9 +521,7 @@ async fn what_nobody_needs_is_removed_at_the_start_but_not_beside_a_backup_that_
     Arc::clone(&world.control).clean_up_backups().await;
     assert_eq!(world.storage.take(), [format!("clean up {CLUSTER} but []")]);
     let asked = world.ask().await;
-    world.until(&asked.job_id, JobStatus::Running).await;
-    // Now it takes its turn.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    world.half_way(&asked.job_id).await;
     let at_once = tokio::time::timeout(Duration::from_millis(500), Arc::clone(&world.control).clean_up_backups());
     assert!(at_once.await.is_err() && world.storage.take().is_empty(), "it waits for its turn");
 }

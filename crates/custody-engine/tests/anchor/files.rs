@@ -54,10 +54,15 @@ impl Files {
         }
     }
 
-    /// The same files in another directory.
+    /// The same files in another directory, as a kill leaves them, though an engine may work on in them: what names other files
+    /// comes first, in the order in which `SlateDB` reads it, then what is named.
     pub(crate) fn copy(&self) -> Self {
         let copy = Self::new();
-        copy.write(self.under(""));
+        let kind =
+            |name: &Path| ["compactions", "manifest"].into_iter().find(|kind| name.iter().any(|part| part == *kind));
+        for wanted in [Some("compactions"), Some("manifest"), None] {
+            copy.write(self.under("").into_iter().filter(|(name, _)| kind(name) == wanted).collect());
+        }
         copy
     }
 

@@ -52,7 +52,7 @@ async fn compaction_garbage_collection_and_restarts_never_bring_a_cluster_below_
             expected += 5;
         }
         if start == 2 {
-            for _ in 0..300 {
+            for _ in 0..1_200 {
                 seen_compacted = compacted(&files, &map).await;
                 if seen_compacted {
                     break;

@@ -1,12 +1,15 @@
 //! A `custody node` of the tests' own: real program, real files, a key of the local development KMS.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+mod port;
+
 use std::{
     collections::{BTreeMap, HashMap},
     error::Error,
     fs::File,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -26,16 +29,21 @@ pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_custody");
 const PASSWORD: &str = "correct-horse-battery-staple";
+/// What the log says when the process is the keyless stub from now on.
+const STUB: &str = "this process holds no key and no data";
 /// How long anything may take that takes seconds on a machine of its own.
-const PATIENCE: Duration = Duration::from_mins(3);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(3);
 
 /// A node and its directory; the process ends when this is dropped.
 pub(crate) struct Node {
     directory: tempfile::TempDir,
     port: u16,
+    _held: OwnedFd,
     key_arn: String,
     tenant_key: Option<String>,
     child: Option<Child>,
+    /// How often it was seen to become the keyless stub.
+    stubs: usize,
 }
 
 impl Node {
@@ -54,9 +62,9 @@ impl Node {
         let create_key = || kms(directory.path(), &["create-key"]).map(|arn| arn.trim().to_owned());
         let key_arn = create_key()?;
         let tenant_key = if tenant { Some(create_key()?) } else { None };
-        // Free now; it stays this node's over restarts.
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let mut node = Self { directory, port, key_arn, tenant_key, child: None };
+        let (held, address) = port::held()?;
+        let port = address.port();
+        let mut node = Self { directory, port, _held: held, key_arn, tenant_key, child: None, stubs: 0 };
         node.spawn()?;
         Ok(node)
     }
@@ -80,14 +88,31 @@ impl Node {
 
     /// Waits until `/readyz` answers with a status.
     pub(crate) fn wait_for_status(&mut self, status: u16) -> Result<(), Failure> {
+        self.wait_for(&format!("status {status}"), |node| Ok(ready_status(node.port).ok() == Some(status)))
+    }
+
+    /// Waits until the process has become the keyless stub anew. `/readyz` may answer 503 just before that: what is asked then
+    /// is cut off in the middle.
+    pub(crate) fn wait_until_stub(&mut self) -> Result<(), Failure> {
+        let seen = self.stubs;
+        self.wait_for("keyless stub", |node| Ok(node.stubs_in_log()? > seen))?;
+        self.stubs = self.stubs_in_log()?;
+        Ok(())
+    }
+
+    fn stubs_in_log(&self) -> Result<usize, Failure> {
+        Ok(std::fs::read_to_string(self.log())?.matches(STUB).count())
+    }
+
+    fn wait_for(&mut self, what: &str, done: impl Fn(&Self) -> Result<bool, Failure>) -> Result<(), Failure> {
         let began = Instant::now();
-        while ready_status(self.port).ok() != Some(status) {
+        while !done(self)? {
             let child = self.child.as_mut().ok_or("the node does not run")?;
             if let Some(code) = child.try_wait()? {
                 return Err(format!("the node ended ({code}): {}", std::fs::read_to_string(self.log())?).into());
             }
             if began.elapsed() > PATIENCE {
-                return Err(format!("no status {status}: {}", std::fs::read_to_string(self.log())?).into());
+                return Err(format!("no {what}: {}", std::fs::read_to_string(self.log())?).into());
             }
             sleep(Duration::from_millis(50));
         }

@@ -1,6 +1,12 @@
 //! Anchors against rollback (rule 6), under the real program: what a node tells, and what it does with what it is told.
 
-use std::{fs, path::PathBuf, thread, time::Duration};
+use std::{
+    fs,
+    io::ErrorKind,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
 
 use custody_link::{Access, KeyPolicy, NodeState, Report, ToNode};
 use serde_json::Value;
@@ -72,7 +78,6 @@ impl World {
     }
 
     async fn start(&mut self) -> Result<(), Failure> {
-        self.digests.clear();
         self.child = spawn(self.directory.path())?;
         self.accept().await
     }
@@ -89,15 +94,26 @@ impl World {
     }
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) -> Result<(), Failure> {
+/// Copies a storage as a kill leaves it, though a node may work on in it: what names other files comes first, in the order in
+/// which `SlateDB` reads it, then what is named.
+fn copy(from: &Path, to: &Path) -> Result<(), Failure> {
+    [Some("compactions"), Some("manifest"), None].into_iter().try_for_each(|kind| copy_kind(from, to, kind))
+}
+
+fn copy_kind(from: &Path, to: &Path, kind: Option<&str>) -> Result<(), Failure> {
     fs::create_dir_all(to)?;
+    let found = ["compactions", "manifest"].into_iter().find(|kind| from.ends_with(kind));
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let place = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &place)?;
-        } else {
-            fs::copy(entry.path(), place)?;
+            copy_kind(&entry.path(), &place, kind)?;
+        } else if found == kind {
+            match fs::copy(entry.path(), place) {
+                // It was being written, and has its own name by now.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                copied => drop(copied?),
+            }
         }
     }
     Ok(())
@@ -196,7 +212,6 @@ async fn taken_over(world: &mut World, rows: &mut i64) -> Result<(), Failure> {
     copy(&started, &world.storage())?;
     world.send(&ToNode::Unseal).await?;
     world.serving().await?;
-    world.digests.clear();
     world.refuses_the_rows().await?;
     world.stop_by_kill().await?;
     fs::remove_dir_all(world.storage())?;
@@ -232,7 +247,6 @@ async fn waits_for_a_person(world: &mut World) -> Result<(), Failure> {
     world.send(&ToNode::Configure(Box::new(world.config()))).await?;
     world.send(&ToNode::Unseal).await?;
     world.serving().await?;
-    world.digests.clear();
     world.below_anchor = false;
     let log = world.log()?;
     let warned: Vec<_> = log.lines().filter(|line| line.contains("opened below its anchor")).collect();
@@ -245,7 +259,7 @@ async fn waits_for_a_person(world: &mut World) -> Result<(), Failure> {
 }
 
 /// The rows of the collection alone are put back: the others would be served, and the zone shows it.
-async fn without_its_rows(world: &mut World, older: &std::path::Path) -> Result<(), Failure> {
+async fn without_its_rows(world: &mut World, older: &Path) -> Result<(), Failure> {
     world.stop_by_kill().await?;
     for zone in fs::read_dir(older.join("clusters").join(CLUSTER).join("zones"))? {
         let zone = zone?;
