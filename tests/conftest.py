@@ -45,7 +45,7 @@ def pytest_runtest_makereport(item, call):
             report.sections.append(("output of its nodes", control.node_output()))
         for visit in getattr(item, "custody_visits", []):
             report.sections.append((f"the browser at {visit.page.url}", "\n".join(visit.log)))
-            report.sections.append(("its page", visit.page.locator("body").inner_text()))
+            report.sections.append(("its page", visit.text()))
     return report
 
 

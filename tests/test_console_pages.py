@@ -368,23 +368,28 @@ def test_the_console_works_by_keyboard_alone(control, visit):
 
 def test_nobody_is_taken_back_by_an_answer_that_comes_after_they_went_elsewhere(control, visit):
     me = visit(control).sign_in()
-    me.make_project("payments")
+    project = me.make_project("payments")
     me.add_development_key()
     me.page.get_by_role("link", name="development", exact=True).click()
     me.fill("Name", "renamed")
     me.ready()
     key = me.path
-    # The answer to Save comes while the page that was asked for after it is on its way. Once each: that page keeps up with the
-    # service, and asks for itself again.
-    release = []
-    me.page.route("**/change", lambda route: release.append(route), times=1)
-    after = lambda route: (release.pop().continue_(), me.page.wait_for_timeout(1000), route.continue_())  # noqa: E731
-    me.page.route("**/activities", after, times=1)
+    # The answer to Save comes while the page that was asked for after it is on its way.
+    saves, pages = [], []
+    me.page.route("**/change", lambda route: saves.append(route))
+    # The first alone: that page keeps up with the service, and asks for itself again.
+    me.page.route("**/activities", lambda route: route.continue_() if pages else pages.append(route))
     me.click("Save")
-    me.page.get_by_role("link", name="Activities", exact=True).click()
-    expect(me.heading("Activities")).to_be_visible()
-    me.page.wait_for_timeout(500)
-    assert me.path.endswith("/activities") and release == []
+    me.page.get_by_role("link", name="Activities", exact=True).click(no_wait_after=True)
+    control.wait_for("both to be under way", lambda: me.page.wait_for_timeout(50) or (saves and pages))
+    saves[0].continue_()
+    name = lambda: control.call("GET", f"/v2/projects/{project}/cmek/keys")["keys"][0]["name"]  # noqa: E731
+    control.wait_for("it to be saved", lambda: name() == "renamed")
+    # What the page makes of the answer.
+    me.page.wait_for_timeout(1_000)
+    pages[0].continue_()
+    me.arrived("Activities")
+    assert me.path.endswith("/activities")
     me.open(key)
     expect(me.page.get_by_label("Name", exact=True)).to_have_value("renamed")
 

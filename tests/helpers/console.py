@@ -6,7 +6,7 @@ import re
 import shutil
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, Playwright, expect
+from playwright.sync_api import Browser, Error, Locator, Page, Playwright, expect
 
 from .control import ADMIN_PASSWORD, Control
 from .dialog import Shell
@@ -58,6 +58,13 @@ class Visit:
     def violations(self) -> list[str]:
         """What the page's policy forbade, and what a script of ours fell over."""
         return [line for line in self.log if "Content Security Policy" in line or line.startswith("exception: ")]
+
+    def text(self) -> str:
+        """What stands on the page, for the report of a test that failed."""
+        try:
+            return self.page.locator("body").inner_text(timeout=5_000)
+        except Error as error:
+            return f"it can't be read: {error}"
 
     def close(self) -> None:
         self.context.close()

@@ -10,7 +10,6 @@ import socket
 import tempfile
 
 
-
 class Server(http.server.ThreadingHTTPServer):
     """An HTTP server that is up to many clients at once: with the library's queue of five the sixth connects a second later."""
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use custody_kms::{ContextId, probe};
+use custody_kms::{ContextId, RootKeyRef, RootKms, probe};
 use tokio::{sync::Semaphore, task::JoinSet};
 
 use super::{Key, KeyStatus, keys, status::Finding};
@@ -98,13 +98,8 @@ impl Control {
     async fn look(&self, key: &Key) -> Result<(), Refused> {
         let reference = self.stored_reference(key).await?;
         let id: ContextId = key.project_id.parse().map_err(Refused::internal)?;
-        let look = || async { Finding::of(&probe(&*self.kms, &reference, &id, tokio::time::sleep(CONFIRM)).await) };
-        let mut found = look().await;
-        // A probe is several calls, and its owner may have changed the key between two of them. What stays so is so.
-        if found.status == KeyStatus::Misconfigured && found.decrypts && key.status != KeyStatus::Misconfigured {
-            found = look().await;
-        }
-        self.found(key, found).await
+        let finding = find(&*self.kms, &reference, &id, key.status).await;
+        self.found(key, finding).await
     }
 
     /// Writes down what a check came to. A change is history, an activity and an alert besides.
@@ -161,6 +156,15 @@ impl Control {
         }
         Ok(change.commit().await?)
     }
+}
+
+/// What a key comes to. A probe is several calls, and its owner may change the key between two of them: a key that decrypts and
+/// is not whole, which is news, is looked at once more.
+async fn find(kms: &dyn RootKms, key: &RootKeyRef, id: &ContextId, before: KeyStatus) -> Finding {
+    let look = || async { Finding::of(&probe(kms, key, id, tokio::time::sleep(CONFIRM)).await) };
+    let found = look().await;
+    let between = found.status == KeyStatus::Misconfigured && found.decrypts;
+    if between && before != KeyStatus::Misconfigured { look().await } else { found }
 }
 
 fn told(key: &Key, finding: &Finding) -> String {
@@ -228,8 +232,29 @@ pub(super) fn jittered(time: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use custody_kms::{
+        Action,
+        scripted::{Fault, ScriptedKms},
+    };
+
     use super::*;
     use crate::cmek::{Allow, KeyUser, Recovery};
+
+    #[tokio::test]
+    async fn a_key_that_is_changed_between_two_calls_of_its_check_is_looked_at_once_more() {
+        let (kms, id) = (ScriptedKms::new(), "proj-1".parse().unwrap());
+        let key = kms.create_key();
+        kms.fault_next(Action::DescribeKey, Fault::Code("DisabledException"));
+        let found = find(&kms, &key, &id, KeyStatus::Revoked).await;
+        assert_eq!((found.status, kms.calls(Action::Decrypt)), (KeyStatus::Available, 2));
+        // What stays so is so, and is no news at the next check.
+        kms.fault(Action::DescribeKey, Fault::Code("DisabledException"));
+        for (before, decrypts) in [(KeyStatus::Available, 4), (KeyStatus::Misconfigured, 5)] {
+            let found = find(&kms, &key, &id, before).await;
+            assert_eq!((found.status, found.decrypts), (KeyStatus::Misconfigured, true));
+            assert_eq!(kms.calls(Action::Decrypt), decrypts);
+        }
+    }
 
     fn key(clusters: &[&str]) -> Key {
         let user = |id: &&str| KeyUser { cluster_id: (*id).to_owned(), cluster_name: "a name".to_owned() };
