@@ -90,6 +90,7 @@ impl BackupError {
                 | EngineError::Closing
                 | EngineError::BelowAnchor(_)
                 | EngineError::LogIncomplete(_)
+                | EngineError::ManifestBehind(_)
                 | EngineError::RowsMissing(_)
                 | EngineError::RowsRolledBack(_)
                 | EngineError::CatalogMissing(_)

@@ -93,6 +93,12 @@ pub enum EngineError {
     /// A log with a hole: everything after it would be lost.
     #[error("{0} is missing, and younger objects of the same log are there: it was deleted; restore it")]
     LogIncomplete(String),
+    /// A log that goes on after the newest manifest of its map was superseded.
+    #[error(
+        "the log under {0} is of a later opening than the newest manifest there: manifests were deleted, or an older one was put \
+         back. Restore the objects under {0}/manifest. If another process is opening the cluster at this moment, stop one of them"
+    )]
+    ManifestBehind(String),
     /// A database whose catalog is older than what lies beside it.
     #[error(
         "the catalog of zone {0} is older than collection {1:016x} that lies in the zone: the storage was rolled back. Restore \

@@ -80,6 +80,8 @@ impl Kv {
                     mark.hold(db.manifest().writer_epoch());
                     Ok(Self { db, path, mark })
                 }
+                // Nobody was seen to open it before, and its log is fenced all the same.
+                Err(EngineError::Fenced) if held.is_none() => Err(EngineError::ManifestBehind(path.to_string())),
                 Err(error) => {
                     // It may have failed after it had taken the map: the next try must not take that for another process.
                     if let Some(stored) = stored.filter(|_| !matches!(error, EngineError::Fenced)) {
