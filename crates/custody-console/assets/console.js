@@ -184,7 +184,7 @@ const custody = (() => {
       if (response.headers.get("content-type")?.startsWith("text/html")) return showPage(await response.text());
       const { location: to } = await response.json();
       // Whoever went elsewhere meanwhile is not taken back.
-      if (departures !== before) return;
+      if (departures !== before) return say("Done");
       if (!form.closest("[data-live]") || to !== location.pathname) return leave(to);
       await refresh();
       say("Done");

@@ -7,7 +7,7 @@ mod log;
 mod watched;
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -67,6 +67,7 @@ impl Kv {
             let cache =
                 MokaCache::new_with_opts(MokaCacheOptions { max_capacity: BLOCK_CACHE, ..MokaCacheOptions::default() });
             let objects = Watched::new(zone.objects(), &path, Arc::clone(&mark));
+            let took = objects.wrote_manifest();
             let builder = Db::builder(path.clone(), Arc::new(objects))
                 .with_settings(settings)
                 .with_sst_block_size(SstBlockSize::Block64Kib)
@@ -83,8 +84,9 @@ impl Kv {
                 // Nobody was seen to open it before, and its log is fenced all the same.
                 Err(EngineError::Fenced) if held.is_none() => Err(EngineError::ManifestBehind(path.to_string())),
                 Err(error) => {
-                    // It may have failed after it had taken the map: the next try must not take that for another process.
-                    if let Some(stored) = stored.filter(|_| !matches!(error, EngineError::Fenced)) {
+                    // The first manifest that an opening writes takes the map. One that fails after that must not be taken for
+                    // another process at the next try; where it failed before, whoever takes the map is another.
+                    if let Some(stored) = stored.filter(|_| took.load(Ordering::Acquire)) {
                         mark.hold(stored + 1);
                     }
                     Err(error)

@@ -60,7 +60,7 @@ impl Mark {
         Some(self.tenure.load(Ordering::Acquire)).filter(|tenure| *tenure > 0)
     }
 
-    /// The map is held under an opening of this process's own, or may be.
+    /// The map was taken under an opening of this process's own.
     pub(crate) fn hold(&self, tenure: u64) {
         self.tenure.store(tenure, Ordering::Release);
     }

@@ -1,7 +1,14 @@
 //! A map's view of its zone's objects, which notes what of it has become durable. `SlateDB` does not tell the number of its
 //! newest durable log object; the storage's answer to its put does.
 
-use std::{fmt, ops::Range, sync::Arc};
+use std::{
+    fmt,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -35,11 +42,17 @@ pub(super) struct Watched {
     mark: Arc<Mark>,
     log: Path,
     manifests: Path,
+    wrote: Arc<AtomicBool>,
 }
 
 impl Watched {
     pub(super) fn new(inner: Arc<dyn ObjectStore>, map: &Path, mark: Arc<Mark>) -> Self {
-        Self { inner, mark, log: log_of(map), manifests: map.clone().join("manifest") }
+        Self { inner, mark, log: log_of(map), manifests: map.clone().join("manifest"), wrote: Arc::default() }
+    }
+
+    /// Tells from then on whether a manifest was written through this view, and the storage has said so.
+    pub(super) fn wrote_manifest(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.wrote)
     }
 
     fn note(&self, written: &Path) {
@@ -47,6 +60,7 @@ impl Watched {
             self.mark.raise_log(id);
         } else if let Some(id) = number(&self.manifests, written, ".manifest") {
             self.mark.raise_manifest(id);
+            self.wrote.store(true, Ordering::Release);
         }
     }
 }
