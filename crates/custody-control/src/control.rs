@@ -215,7 +215,17 @@ impl Control {
         old: Option<Zeroizing<String>>,
         new: Zeroizing<String>,
     ) -> Result<(), Refused> {
-        access::users::set_password(&self.db, caller, id, old, new).await
+        access::users::set_password(&self.db, &self.gatekeeper, caller, id, old, new).await
+    }
+
+    /// Gives a user one more role; returns the user with all roles.
+    pub async fn give_role(&self, caller: &Caller, id: &str, grant: &Grant) -> Result<UserInfo, Refused> {
+        access::users::give_role(&self.db, caller, id, grant).await
+    }
+
+    /// Takes a role from a user; returns the user with those that are left.
+    pub async fn take_role(&self, caller: &Caller, id: &str, grant: &Grant) -> Result<UserInfo, Refused> {
+        access::users::take_role(&self.db, caller, id, grant).await
     }
 
     /// Makes an API key; returns its id and the key, which can't be had again.

@@ -146,14 +146,20 @@ pub(crate) async fn list(db: &Db, caller: &Caller) -> Result<Vec<ApiKeyInfo>, Re
 pub(crate) async fn delete(db: &Db, caller: &Caller, id: &str) -> Result<(), Refused> {
     caller.must_own()?;
     let mut change = db.change().await?;
-    let deleted = sqlx::query!("DELETE FROM api_keys WHERE id = ?", id).execute(&mut *change).await?;
-    if deleted.rows_affected() == 0 {
-        return Err(Refused::not_found("API key", id));
-    }
-    sqlx::query!("DELETE FROM grants WHERE holder = ?", id).execute(&mut *change).await?;
+    remove(&mut change, id).await?;
     let deed = Deed { project: None, actor: caller.id(), action: "apiKey.delete", subject: id, detail: "" };
     append(&mut change, deed).await?;
     Ok(change.commit().await?)
+}
+
+/// Removes a key with its roles.
+pub(super) async fn remove(change: &mut Change, id: &str) -> Result<(), Refused> {
+    let deleted = sqlx::query!("DELETE FROM api_keys WHERE id = ?", id).execute(&mut **change).await?;
+    if deleted.rows_affected() == 0 {
+        return Err(Refused::not_found("API key", id));
+    }
+    sqlx::query!("DELETE FROM grants WHERE holder = ?", id).execute(&mut **change).await?;
+    Ok(())
 }
 
 #[cfg(test)]

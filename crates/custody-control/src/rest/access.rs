@@ -9,18 +9,18 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 use zeroize::Zeroizing;
 
 use super::{
     answer::{Data, Error, data},
-    body::{Body, Ids},
+    body::{Body, Ids, Parameters},
     who::Who,
 };
 use crate::{
     Control, Refused,
-    access::{ApiKeyInfo, Grant, NewApiKey, UserInfo},
+    access::{ApiKeyInfo, Grant, NewApiKey, Role, UserInfo},
     browser,
 };
 
@@ -31,6 +31,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Control>> {
         .routes(routes!(create_user, list_users))
         .routes(routes!(delete_user))
         .routes(routes!(set_password))
+        .routes(routes!(give_role, take_role))
         .routes(routes!(sign_in, sign_out))
 }
 
@@ -184,14 +185,14 @@ struct NewPassword {
     new_password: String,
 }
 
-/// Sets a user's password, and signs the user out everywhere.
+/// Sets a user's password, and signs the user out everywhere. Who gives a wrong old one of his own has to wait before the next.
 #[utoipa::path(
     put,
     path = "/v2/users/{userId}/password",
     tag = "access",
     params(("userId" = String, Path)),
     request_body = NewPassword,
-    responses((status = 200, body = Data<String>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    responses((status = 200, body = Data<String>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error), (status = 429, body = Error)),
     security(("apiKey" = []))
 )]
 async fn set_password(
@@ -203,6 +204,53 @@ async fn set_password(
     let old = given.old_password.map(Zeroizing::new);
     control.set_password(&caller, &id, old, Zeroizing::new(given.new_password)).await?;
     Ok(data(id))
+}
+
+/// Where a user has a role.
+#[derive(Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+#[into_params(parameter_in = Query)]
+struct Where {
+    /// The project; every project if it is left out.
+    project_id: Option<String>,
+}
+
+/// Gives a user one more role; answers with the user. A project's admin who is given KeyCustodian too manages its keys.
+#[utoipa::path(
+    put,
+    path = "/v2/users/{userId}/grants/{role}",
+    tag = "access",
+    params(("userId" = String, Path), ("role" = Role, Path), Where),
+    responses((status = 200, body = Data<UserInfo>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn give_role(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids((id, role)): Ids<(String, String)>,
+    Parameters(place): Parameters<Where>,
+) -> Result<Json<Data<UserInfo>>, Refused> {
+    let grant = Grant::new(role.parse()?, place.project_id)?;
+    Ok(data(control.give_role(&caller, &id, &grant).await?))
+}
+
+/// Takes a role from a user; answers with the user.
+#[utoipa::path(
+    delete,
+    path = "/v2/users/{userId}/grants/{role}",
+    tag = "access",
+    params(("userId" = String, Path), ("role" = Role, Path), Where),
+    responses((status = 200, body = Data<UserInfo>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error), (status = 409, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn take_role(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids((id, role)): Ids<(String, String)>,
+    Parameters(place): Parameters<Where>,
+) -> Result<Json<Data<UserInfo>>, Refused> {
+    let grant = Grant::new(role.parse()?, place.project_id)?;
+    Ok(data(control.take_role(&caller, &id, &grant).await?))
 }
 
 /// A name and its password.
