@@ -103,14 +103,20 @@ class Drop(Create):
     def prepare(self) -> None:
         super().prepare()
         self.cluster = self.control.create_cluster(self.project, self.arn, f"c{self.number}")
+        self.keyrings = sum(it.is_file() and "keyring" in it.parts for it in self.cluster.storage.rglob("*"))
+        assert self.keyrings, "there is something to tell of"
 
     def do(self) -> None:
         succeed(self.control, self.cluster.drop(0)["jobId"])
 
     def check(self) -> None:
-        """It is gone, or serves and can be dropped."""
+        """It is gone, or serves and can be dropped. The receipt tells of all that went, in however many passes."""
         if self.cluster.id in {it["clusterId"] for it in self.control.clusters()}:
             self.do()
+        jobs = self.control.call("GET", f"/v2/projects/{self.project}/jobs?limit=1000")
+        [job] = [it for it in jobs if (it["type"], it["clusterId"]) == ("DROP_CLUSTER", self.cluster.id)]
+        told = job["receipt"]
+        assert told["keyrings"] == self.keyrings and told["objects"] > 0 and told["bytes"] > 0, told
 
 
 class Add:

@@ -294,3 +294,103 @@ impl Control {
         audit::list(&self.db, project, before, limit).await
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use custody_kms::Providers;
+
+    use super::*;
+    use crate::{
+        access::callers,
+        backup::{BackupStorage, Freed},
+        db::tests::fresh,
+        node::{ClusterStorage, Counts, Destroyed, tests::settings},
+    };
+
+    /// A storage that holds nothing.
+    struct Empty;
+
+    #[async_trait::async_trait]
+    impl ClusterStorage for Empty {
+        async fn keep_audit_head(&self, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+
+        async fn count(&self, _: &str) -> Result<Counts, String> {
+            Ok(Counts::default())
+        }
+
+        async fn destroy(&self, _: &str) -> Result<Destroyed, String> {
+            Ok(Destroyed::default())
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl BackupStorage for Empty {
+        async fn delete(&self, _: &str, _: &str) -> Result<Freed, String> {
+            Ok(Freed::default())
+        }
+
+        async fn clean_up(&self, _: &str, _: &[String]) -> Result<Freed, String> {
+            Ok(Freed::default())
+        }
+
+        async fn clusters(&self) -> Result<Vec<String>, String> {
+            Ok(Vec::new())
+        }
+    }
+
+    /// A control plane with one project, in which nothing runs by itself.
+    pub(crate) struct Plane {
+        pub(crate) control: Arc<Control>,
+        pub(crate) project: String,
+        pub(crate) owner: Caller,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Plane {
+        pub(crate) async fn new(options: Options) -> Self {
+            Self::with(options, Arc::new(Empty)).await
+        }
+
+        /// One whose clusters are stored there.
+        pub(crate) async fn with(options: Options, storage: Arc<dyn ClusterStorage>) -> Self {
+            let (db, directory) = fresh().await;
+            let ledger = DbLedger::start(db.clone());
+            let parts = NodeParts { storage, backups: Arc::new(Empty), sessions: None, local_keys: true };
+            let control =
+                Control::new(db, Arc::new(Providers::new()), ledger, options, settings(directory.path()), parts);
+            let (control, owner) = (Arc::new(control), callers::owner());
+            let project = control.create_project(&owner, "project", Plan::BusinessCritical).await.unwrap();
+            Self { control, project, owner, _directory: directory }
+        }
+
+        /// A key of the project, whose ARN is its id.
+        pub(crate) async fn add_key(&self, id: &str) {
+            sqlx::query(
+                "INSERT INTO keys (id, project_id, name, provider, arn, region_id, status, checked_at, next_check_at, grace_seconds,
+                                   created_at)
+                 VALUES (?1, ?2, ?1, 'local', ?1, 'local-dev', 'AVAILABLE', 0, 0, 0, 0)",
+            )
+            .bind(id)
+            .bind(&self.project)
+            .execute(self.control.db.pool())
+            .await
+            .unwrap();
+        }
+
+        /// A cluster under a key, without a process.
+        pub(crate) async fn add_cluster(&self, id: &str, key: &str) {
+            sqlx::query(
+                "INSERT INTO clusters (id, project_id, name, region_id, cu_type, cu_size, key_id, phase, port, token, created_at)
+                 VALUES (?1, ?2, ?1, 'local-dev', 'Performance-optimized', 1, ?3, 'suspended', 1, '', 0)",
+            )
+            .bind(id)
+            .bind(&self.project)
+            .bind(key)
+            .execute(self.control.db.pool())
+            .await
+            .unwrap();
+        }
+    }
+}

@@ -26,7 +26,7 @@ mod tally;
 
 pub use control::{Control, Options};
 pub use db::{Db, OpenError, rfc3339};
-pub use node::{ClusterStorage, Destroyed, NodeParts, NodeSettings, Point, StorageRole};
+pub use node::{ClusterStorage, Counts, Destroyed, NodeParts, NodeSettings, Point, StorageRole};
 pub use project::{DecryptedRestore, Plan, Project};
 pub use random::NoRandomness;
 pub use refusal::{Kind, Refused};

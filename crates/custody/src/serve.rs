@@ -10,7 +10,7 @@ use std::{
 
 use clap::Args;
 use custody_control::{
-    ClusterStorage, Control, Db, Destroyed, NodeParts, NodeSettings, Options, StorageRole,
+    ClusterStorage, Control, Counts, Db, Destroyed, NodeParts, NodeSettings, Options, StorageRole,
     access::{ADMIN, AdminCredentials, FirstCredentials},
     alert::Allowed,
     cmek::DbLedger,
@@ -245,14 +245,21 @@ struct DestroyOnly(String);
 
 #[async_trait::async_trait]
 impl ClusterStorage for DestroyOnly {
+    async fn count(&self, cluster: &str) -> Result<Counts, String> {
+        storage::count(&self.0, &cluster_id(cluster)?).await.map_err(|error| error.to_string())
+    }
+
     async fn destroy(&self, cluster: &str) -> Result<Destroyed, String> {
-        let cluster: ClusterId = cluster.parse().map_err(|_| format!("{cluster:?} is no cluster's id"))?;
-        storage::destroy(&self.0, &cluster).await.map_err(|error| error.to_string())
+        storage::destroy(&self.0, &cluster_id(cluster)?).await.map_err(|error| error.to_string())
     }
 
     async fn keep_audit_head(&self, head: &str) -> Result<(), String> {
         storage::keep(&self.0, AUDIT_HEAD, format!("{head}\n")).await.map_err(|error| error.to_string())
     }
+}
+
+fn cluster_id(text: &str) -> Result<ClusterId, String> {
+    text.parse().map_err(|_| format!("{text:?} is no cluster's id"))
 }
 
 /// Where webhooks may lead besides the open internet.

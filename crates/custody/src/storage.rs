@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use custody_control::Destroyed;
+use custody_control::{Counts, Destroyed};
 use custody_store::ClusterId;
 use futures::{StreamExt, TryStreamExt};
 use object_store::{
@@ -116,6 +116,22 @@ pub(crate) async fn keep(url: &str, name: &str, text: String) -> Result<(), Fail
     Ok(())
 }
 
+/// What is stored of a cluster.
+pub(crate) async fn count(url: &str, cluster: &ClusterId) -> Result<Counts, Failure> {
+    let Some(store) = Storage::parse(url)?.cluster(cluster, false)? else { return Ok(Counts::default()) };
+    let count = |counts: Counts, object: ObjectMeta| async move { Ok(counts_with(counts, &object)) };
+    Ok(store.list(None).try_fold(Counts::default(), count).await?)
+}
+
+fn counts_with(counts: Counts, object: &ObjectMeta) -> Counts {
+    let keyrings = u64::from(is_keyring(object));
+    Counts {
+        keyrings: counts.keyrings + keyrings,
+        objects: counts.objects + 1 - keyrings,
+        bytes: counts.bytes + object.size,
+    }
+}
+
 /// Destroys what is stored of a cluster: its keyrings first, so that from that moment nobody opens any of it, and then
 /// everything else. Can be repeated.
 pub(crate) async fn destroy(url: &str, cluster: &ClusterId) -> Result<Destroyed, Failure> {
@@ -145,9 +161,10 @@ async fn keyrings_first<Deleted: Future<Output = Result<u64, Failure>>>(
     delete: impl Fn(Vec<ObjectMeta>) -> Deleted,
 ) -> Result<(), Failure> {
     let (keyrings, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_keyring);
-    destroyed.bytes = keyrings.iter().chain(&others).map(|object| object.size).sum();
-    destroyed.keyrings = delete(keyrings).await?;
-    destroyed.objects = delete(others).await?;
+    let counts = &mut destroyed.counts;
+    counts.bytes = keyrings.iter().chain(&others).map(|object| object.size).sum();
+    counts.keyrings = delete(keyrings).await?;
+    counts.objects = delete(others).await?;
     Ok(())
 }
 
@@ -214,6 +231,7 @@ mod tests {
     #[tokio::test]
     async fn keyrings_go_before_everything_else() {
         let (store, objects) = cluster().await;
+        let counted = objects.iter().fold(Counts::default(), counts_with);
         let (mut destroyed, order) = (Destroyed::default(), Mutex::new(Vec::new()));
         let deleting = |objects: Vec<ObjectMeta>| {
             order.lock().unwrap().extend(objects.iter().map(|object| object.location.to_string()));
@@ -222,8 +240,9 @@ mod tests {
         keyrings_first(objects, &mut destroyed, deleting).await.unwrap();
         let order = order.into_inner().unwrap();
         assert_eq!(order[..3], ["a/keyring/1/0", "keyring/1/1", "z/keyring/2/0"]);
-        assert_eq!((destroyed.keyrings, destroyed.objects, order.len()), (3, 2, 5));
-        assert_eq!(destroyed.bytes, order.iter().map(|path| path.len() as u64).sum::<u64>());
+        assert_eq!((destroyed.counts.keyrings, destroyed.counts.objects, order.len()), (3, 2, 5));
+        assert_eq!(destroyed.counts, counted);
+        assert_eq!(counted.bytes, order.iter().map(|path| path.len() as u64).sum::<u64>());
         assert!(store.list(None).next().await.is_none());
     }
 

@@ -11,7 +11,7 @@ use custody_link::{NodeState, Omitted, Work, WorkDone, WorkState};
 
 use super::*;
 use crate::{
-    Control, Destroyed, Kind, NodeParts, Options, Plan, Refused,
+    Control, Counts, Destroyed, Kind, NodeParts, Options, Plan, Refused,
     access::{Caller, Role, callers},
     alert::AlertKind,
     cmek::DbLedger,
@@ -60,6 +60,10 @@ impl BackupStorage for Recorded {
 impl ClusterStorage for Recorded {
     async fn keep_audit_head(&self, _: &str) -> Result<(), String> {
         Ok(())
+    }
+
+    async fn count(&self, _: &str) -> Result<Counts, String> {
+        Ok(Counts::default())
     }
 
     async fn destroy(&self, cluster: &str) -> Result<Destroyed, String> {

@@ -11,6 +11,7 @@ use crate::{
     audit::{Deed, append},
     db::{now, rfc3339},
     job::{self, Due, JobKind, JobStatus},
+    node::{Counts, Destroyed},
     refusal::{Kind, Refused},
 };
 
@@ -98,26 +99,26 @@ impl Control {
         let row = row::find(&self.db, &job.cluster).await?;
         job::tell(&self.db, &job.id, 10, "its process ends").await?;
         self.nodes.end(&job.cluster).await;
+        let found = self.found_at_first(job).await?;
         job::tell(&self.db, &job.id, 20, "its keyrings are destroyed, then its files").await?;
-        let destroyed = self.nodes.storage.destroy(&job.cluster).await;
-        let destroyed = destroyed
-            .map_err(|error| Refused::new(Kind::Unavailable, format!("its files can't be destroyed: {error}")))?;
+        let Destroyed { counts, mut remains } =
+            self.nodes.storage.destroy(&job.cluster).await.map_err(|error| stays(&error))?;
+        let counts = counts.at_least(found);
         self.nodes.remove_directory(&job.cluster)?;
         let key = row.and_then(|row| row.key_arn);
-        let mut remains = destroyed.remains;
         remains.extend(self.backups_that_remain(&job.cluster).await?);
         let receipt = json!({
             "clusterId": job.cluster,
             "keyIdentifier": key,
             "destroyedAt": rfc3339(now()),
-            "keyrings": destroyed.keyrings,
-            "objects": destroyed.objects,
-            "bytes": destroyed.bytes,
+            "keyrings": counts.keyrings,
+            "objects": counts.objects,
+            "bytes": counts.bytes,
             "couldStillOpenTheData": remains,
         });
         let said = format!(
             "{} keyring objects destroyed first, then {} others, {} bytes in all",
-            destroyed.keyrings, destroyed.objects, destroyed.bytes
+            counts.keyrings, counts.objects, counts.bytes
         );
         let mut change = self.db.change().await?;
         sqlx::query!("DELETE FROM clusters WHERE id = ?", job.cluster).execute(&mut *change).await?;
@@ -127,6 +128,24 @@ impl Control {
         self.nodes.forget(&job.cluster);
         Ok(())
     }
+
+    /// What there was of a cluster when its destruction began. It is written down before anything goes: a pass that is cut is
+    /// repeated, and the last one alone would tell of what the earlier ones had left.
+    async fn found_at_first(&self, job: &Due) -> Result<Counts, Refused> {
+        let known =
+            sqlx::query_scalar!("SELECT found FROM jobs WHERE id = ?", job.id).fetch_one(self.db.pool()).await?;
+        if let Some(known) = known {
+            return serde_json::from_str(&known).map_err(Refused::internal);
+        }
+        let found = self.nodes.storage.count(&job.cluster).await.map_err(|error| stays(&error))?;
+        let text = serde_json::to_string(&found).map_err(Refused::internal)?;
+        sqlx::query!("UPDATE jobs SET found = ? WHERE id = ?", text, job.id).execute(self.db.pool()).await?;
+        Ok(found)
+    }
+}
+
+fn stays(error: &str) -> Refused {
+    Refused::new(Kind::Unavailable, format!("its files can't be destroyed: {error}"))
 }
 
 fn why_not(row: &Row) -> Refused {
@@ -136,5 +155,71 @@ fn why_not(row: &Row) -> Refused {
     match row.phase {
         Phase::Creating => Refused::conflict("the cluster is being made: drop it once it runs"),
         phase => Refused::conflict(format!("the cluster is {phase} already")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::{Options, control::tests::Plane, node::ClusterStorage};
+
+    /// Objects of a cluster, of which a pass that is cut takes the keyrings and most others.
+    struct Cut {
+        left: Mutex<Counts>,
+        cuts: AtomicBool,
+    }
+
+    #[async_trait]
+    impl ClusterStorage for Cut {
+        async fn keep_audit_head(&self, _: &str) -> Result<(), String> {
+            Ok(())
+        }
+
+        async fn count(&self, _: &str) -> Result<Counts, String> {
+            Ok(*self.left.lock().unwrap())
+        }
+
+        async fn destroy(&self, _: &str) -> Result<Destroyed, String> {
+            if self.cuts.swap(false, Ordering::SeqCst) {
+                *self.left.lock().unwrap() = Counts { keyrings: 0, objects: 1, bytes: 5 };
+                std::future::pending::<()>().await;
+            }
+            let counts = std::mem::take(&mut *self.left.lock().unwrap());
+            Ok(Destroyed { counts, remains: Vec::new() })
+        }
+    }
+
+    #[tokio::test]
+    async fn the_receipt_of_a_drop_that_was_cut_tells_of_all_that_went() {
+        let left = Mutex::new(Counts { keyrings: 2, objects: 7, bytes: 100 });
+        let storage = Arc::new(Cut { left, cuts: AtomicBool::new(true) });
+        let plane = Plane::with(Options::default(), Arc::clone(&storage) as _).await;
+        plane.add_key("cmek-1").await;
+        plane.add_cluster("in01-a", "cmek-1").await;
+        let job = plane.control.drop_cluster(&plane.owner, "in01-a", Some(0)).await.unwrap().job_id;
+        let first = tokio::spawn(Arc::clone(&plane.control).run_jobs());
+        while storage.cuts.load(Ordering::SeqCst) {
+            tokio::time::sleep(crate::node::LOOK).await;
+        }
+        // As by kill -9, and a start after it.
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        tokio::spawn(Arc::clone(&plane.control).run_jobs());
+        let receipt = loop {
+            let found = plane.control.job(&plane.owner, &job).await.unwrap();
+            if let Some(receipt) = found.receipt {
+                break receipt;
+            }
+            tokio::time::sleep(crate::node::LOOK).await;
+        };
+        let told = ["keyrings", "objects", "bytes"].map(|what| receipt[what].as_u64());
+        assert_eq!(told, [Some(2), Some(7), Some(100)], "{receipt}");
     }
 }

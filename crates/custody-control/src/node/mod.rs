@@ -23,6 +23,7 @@ use std::{
 use async_trait::async_trait;
 use custody_kms::{AwsSessions, BucketPart, BucketPartError, Provider, RoleArn};
 use custody_link::{Listener, Outgoing, ToNode, WorkOrder};
+use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{Notify, watch},
     task::{JoinHandle, JoinSet},
@@ -133,15 +134,33 @@ impl NodeSettings {
     }
 }
 
-/// What a destruction came to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Destroyed {
-    /// Keyring objects, which went first.
+/// Objects of a cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Those of its keyrings.
     pub keyrings: u64,
-    /// All other objects.
+    /// All others.
     pub objects: u64,
     /// Their size in all.
     pub bytes: u64,
+}
+
+impl Counts {
+    /// The larger of each.
+    pub(crate) fn at_least(self, other: Self) -> Self {
+        Self {
+            keyrings: self.keyrings.max(other.keyrings),
+            objects: self.objects.max(other.objects),
+            bytes: self.bytes.max(other.bytes),
+        }
+    }
+}
+
+/// What a destruction came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Destroyed {
+    /// What went: the keyrings first.
+    pub counts: Counts,
     /// What could still open the data, in words.
     pub remains: Vec<String>,
 }
@@ -152,6 +171,9 @@ pub struct Destroyed {
 pub trait ClusterStorage: Send + Sync {
     /// Leaves the newest head of the activity log where the clusters are: whoever changes the log has to change it there, too.
     async fn keep_audit_head(&self, head: &str) -> Result<(), String>;
+
+    /// What is stored of a cluster.
+    async fn count(&self, cluster: &str) -> Result<Counts, String>;
 
     /// Destroys what is stored of a cluster: its keyrings first, then everything else. Can be repeated.
     async fn destroy(&self, cluster: &str) -> Result<Destroyed, String>;
