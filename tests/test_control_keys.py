@@ -48,6 +48,10 @@ def test_what_the_dialog_shows_makes_a_key_that_validates_and_is_added(control, 
     second = SetUp(control, set_up.shell, set_up.project, role_arn=set_up.role_arn)
     second.add()
     assert control.call("POST", set_up.path(f"/{key_id}/check"))["status"] == "AVAILABLE"
+    # The key's own policy names the role as it is: with its path, and wherever it lies.
+    elsewhere = "arn:aws:iam::444455556666:role/a/path/of/roles"
+    statement = json.loads(set_up.shown(keyArn=set_up.key_arn, roleArn=elsewhere)["keyPolicyStatement"])
+    assert statement["Principal"] == {"AWS": elsewhere}
     other = control.create_project("other")
     external_id = control.call("GET", f"/v2/projects/{other}/cmek/setup?provider=aws")["externalId"]
     assert external_id != shown["externalId"]
@@ -189,6 +193,14 @@ def test_the_ledger_lists_every_call_with_awss_request_id(control, set_up):
         assert call["outcome"] == "ok" or call["action"] == "sts:AssumeRole", call
     # The two strangers that the role must turn away.
     assert sum(call["outcome"] == "denied" for call in calls) >= 2
+    # Page by page the same, while checks go on and more come before them.
+    read, query = [], ""
+    while query is not None:
+        listed = control.call("GET", set_up.path(f"/{key_id}/ledger?limit=5{query}"))
+        read += listed["calls"]
+        query = f"&before={listed['next']}" if "next" in listed else None
+    whole = control.call("GET", set_up.path(f"/{key_id}/ledger?limit=10000"))
+    assert len(read) >= len(calls) and read == whole["calls"][-len(read) :] and "next" not in whole
 
 
 def as_in_the_ledger(call: dict) -> tuple:
@@ -606,3 +618,11 @@ def test_keys_survive_a_restart_and_kill_9(local_control, make_local_kms):
     control.start()
     kms.enable(arn)
     control.wait_for("AVAILABLE", lambda: control.call("GET", path)["status"] == "AVAILABLE")
+    # What it was since it was added, and why.
+    listed = control.call("GET", f"{path}/statuses")
+    assert [it["status"] for it in listed["statuses"]] == ["AVAILABLE", "REVOKED", "AVAILABLE"] and "next" not in listed
+    assert ["disabled" in it.get("reason", "") for it in listed["statuses"]] == [False, True, False]
+    newest = control.call("GET", f"{path}/statuses?limit=1")
+    assert newest["statuses"] == listed["statuses"][:1]
+    older = control.call("GET", f"{path}/statuses?before={newest['next']}")
+    assert older["statuses"] == listed["statuses"][1:]

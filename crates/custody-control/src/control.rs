@@ -15,7 +15,7 @@ use crate::{
     alert::Allowed,
     audit::{self, Activity},
     backup::{Names, Turns},
-    cmek::{DEFAULT_GRACE, DbLedger, Principal},
+    cmek::{DEFAULT_GRACE, DbLedger, NewestChecks, Principal},
     db::Db,
     node::{NodeParts, NodeSettings, Nodes},
     project::{self, DecryptedRestore, Plan, Project},
@@ -80,6 +80,8 @@ pub struct Control {
     pub(crate) backup_turns: Turns,
     /// Requests over REST by the status of their answers.
     pub(crate) requests: Tally<u16>,
+    /// Which check of each key counts.
+    pub(crate) newest_checks: NewestChecks,
     gatekeeper: Gatekeeper,
 }
 
@@ -109,6 +111,7 @@ impl Control {
             names: Names::default(),
             backup_turns: Turns::default(),
             requests: Tally::default(),
+            newest_checks: NewestChecks::default(),
             gatekeeper: Gatekeeper::default(),
         }
     }

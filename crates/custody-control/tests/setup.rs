@@ -110,6 +110,7 @@ impl World {
         let request = SetupRequest {
             region: Region::parse(REGION).unwrap(),
             role_name: Some(self.role.parse().unwrap()),
+            role_arn: Some(self.role_arn.as_str()).filter(|role| !role.is_empty()).map(|role| role.parse().unwrap()),
             key: Some(self.key_arn.as_str()).filter(|key| !key.is_empty()).map(|key| key.parse().unwrap()),
         };
         Setup::aws(&request, &self.principal.parse().unwrap(), &EXTERNAL_ID.parse().unwrap()).unwrap()

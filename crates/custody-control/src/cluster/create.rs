@@ -6,6 +6,7 @@ use std::time::Duration;
 use custody_link::NodeState;
 use custody_password as password;
 use serde::Serialize;
+use sqlx::SqliteConnection;
 use zeroize::Zeroizing;
 
 use super::{Phase, row};
@@ -92,14 +93,11 @@ impl Control {
         let label = name("clusterName", &new.name)?;
         let region = Region::parse(new.region_id.trim())?.id();
         check_unit(new)?;
-        let key = match &new.key_identifier {
-            None => None,
-            Some(arn) => {
-                plan.must_offer_cmek()?;
-                caller.must(Privilege::UseKeys, project)?;
-                Some(self.key_for_cluster(project, &region, arn.trim()).await?)
-            }
-        };
+        if let Some(arn) = &new.key_identifier {
+            plan.must_offer_cmek()?;
+            caller.must(Privilege::UseKeys, project)?;
+            key_for_cluster(&mut *self.db.pool().acquire().await?, project, &region, arn).await?;
+        }
         // 128 random bits, shown once; what is kept is the hash, and that only until the node has made its user.
         let password = Zeroizing::new(random::digits()?);
         let hash = password::hash(password.clone()).await.map_err(Refused::internal)?;
@@ -112,7 +110,7 @@ impl Control {
                 "the project has a cluster {label:?} already: choose another name, or drop that one first"
             )));
         }
-        still_fits(&mut change, project, key.as_deref()).await?;
+        let key = still_fits(&mut change, new, &region).await?;
         let port = self.free_port(&mut change).await?;
         let (phase, now) = (Phase::Creating.as_str(), now());
         sqlx::query!(
@@ -150,42 +148,6 @@ impl Control {
             password,
             job_id: job,
         })
-    }
-
-    /// The key of a new cluster, by its ARN: of the same project, provider and region, available, and allowed to be used.
-    async fn key_for_cluster(&self, project: &str, region: &str, arn: &str) -> Result<String, Refused> {
-        let found = sqlx::query!(
-            "SELECT id, region_id, status, reason, allow_clusters FROM keys WHERE project_id = ? AND arn = ?",
-            project,
-            arn
-        );
-        let found = found.fetch_optional(self.db.pool()).await?.ok_or_else(|| {
-            Refused::invalid(format!(
-                "keyIdentifier {arn:?} is no key of this project: add it first (Network > CMEK), and give its full ARN"
-            ))
-        })?;
-        if found.region_id != region {
-            return Err(Refused::invalid(format!(
-                "the key is in region {}, and the cluster is to be in {region}: they must have the same provider and region",
-                found.region_id
-            )));
-        }
-        let allowed: Vec<String> = serde_json::from_str(&found.allow_clusters).map_err(Refused::internal)?;
-        if !allowed.iter().any(|id| id == "*") {
-            return Err(Refused::new(
-                Kind::Forbidden,
-                "the key's owner allows no new clusters under it: its allow list would have to say \"clusters\": [\"*\"]",
-            ));
-        }
-        if found.status != KeyStatus::Available.as_str() {
-            return Err(Refused::conflict(format!(
-                "the key is {}{}: a cluster can be made under it once it is AVAILABLE (POST …/keys/{}/check looks now)",
-                found.status,
-                found.reason.map(|reason| format!(", {reason}")).unwrap_or_default(),
-                found.id
-            )));
-        }
-        Ok(found.id)
     }
 
     /// A port for one more node.
@@ -334,17 +296,88 @@ fn check_unit(new: &NewCluster) -> Result<(), Refused> {
     Ok(())
 }
 
-/// What was looked at before the password was hashed may have changed meanwhile.
-async fn still_fits(change: &mut Change, project: &str, key: Option<&str>) -> Result<(), Refused> {
+/// The key of a new cluster, by its ARN: of the same project, provider and region, available, and allowed to be used.
+async fn key_for_cluster(
+    connection: &mut SqliteConnection,
+    project: &str,
+    region: &str,
+    arn: &str,
+) -> Result<String, Refused> {
+    let arn = arn.trim();
+    let found = sqlx::query!(
+        "SELECT id, region_id, status, reason, allow_clusters FROM keys WHERE project_id = ? AND arn = ?",
+        project,
+        arn
+    );
+    let found = found.fetch_optional(connection).await?.ok_or_else(|| {
+        Refused::invalid(format!(
+            "keyIdentifier {arn:?} is no key of this project: add it first (Network > CMEK), and give its full ARN"
+        ))
+    })?;
+    if found.region_id != region {
+        return Err(Refused::invalid(format!(
+            "the key is in region {}, and the cluster is to be in {region}: they must have the same provider and region",
+            found.region_id
+        )));
+    }
+    let allowed: Vec<String> = serde_json::from_str(&found.allow_clusters).map_err(Refused::internal)?;
+    if !allowed.iter().any(|id| id == "*") {
+        return Err(Refused::new(
+            Kind::Forbidden,
+            "the key's owner allows no new clusters under it: its allow list would have to say \"clusters\": [\"*\"]",
+        ));
+    }
+    if found.status != KeyStatus::Available.as_str() {
+        return Err(Refused::conflict(format!(
+            "the key is {}{}: a cluster can be made under it once it is AVAILABLE (POST …/keys/{}/check looks now)",
+            found.status,
+            found.reason.map(|reason| format!(", {reason}")).unwrap_or_default(),
+            found.id
+        )));
+    }
+    Ok(found.id)
+}
+
+/// What was looked at before the password was hashed may have changed meanwhile. Returns the id of the key.
+async fn still_fits(change: &mut Change, new: &NewCluster, region: &str) -> Result<Option<String>, Refused> {
+    let project = &new.project_id;
     let plan = sqlx::query_scalar!("SELECT plan FROM projects WHERE id = ?", project);
     let plan = plan.fetch_optional(&mut **change).await?;
     let plan: Plan = plan.ok_or_else(|| Refused::not_found("project", project))?.parse()?;
     must_have_dedicated(plan)?;
-    let Some(key) = key else { return Ok(()) };
+    let Some(arn) = &new.key_identifier else { return Ok(None) };
     plan.must_offer_cmek()?;
-    let known = sqlx::query_scalar!("SELECT count(*) FROM keys WHERE id = ?", key).fetch_one(&mut **change).await?;
-    if known == 0 {
-        return Err(Refused::conflict("the key was deleted meanwhile: add it again first"));
+    Ok(Some(key_for_cluster(change, project, region, arn).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Options, control::tests::Plane};
+
+    #[tokio::test]
+    async fn a_key_that_is_taken_away_while_the_password_is_hashed_gets_no_cluster() {
+        let plane = Plane::new(Options::default()).await;
+        plane.add_key("cmek-1").await;
+        let new = NewCluster {
+            name: "cluster".to_owned(),
+            project_id: plane.project.clone(),
+            region_id: "local-dev".to_owned(),
+            cu_type: CU_TYPES[0].to_owned(),
+            cu_size: 1,
+            key_identifier: Some("cmek-1".to_owned()),
+            deletion_protection: false,
+        };
+        for (taken, kind) in [
+            ("UPDATE keys SET name = name", None),
+            ("UPDATE keys SET status = 'REVOKED'", Some(Kind::Conflict)),
+            ("UPDATE keys SET status = 'AVAILABLE', allow_clusters = '[]'", Some(Kind::Forbidden)),
+            ("DELETE FROM keys", Some(Kind::Invalid)),
+        ] {
+            sqlx::query(taken).execute(plane.control.db.pool()).await.unwrap();
+            let mut change = plane.control.db.change().await.unwrap();
+            let fits = still_fits(&mut change, &new, "local-dev").await;
+            assert_eq!(fits.err().map(|refused| refused.kind), kind, "{taken}");
+        }
     }
-    Ok(())
 }

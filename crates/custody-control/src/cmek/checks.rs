@@ -1,6 +1,13 @@
 //! The look at every listed key, each check interval, by a real decrypt.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use custody_kms::{ContextId, RootKeyRef, RootKms, probe};
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -35,7 +42,7 @@ impl Control {
     }
 
     /// Checks keys as they are due, until the control plane stops. A key whose last check still runs is not checked a
-    /// second time beside it: the older answer could be written over the newer.
+    /// second time beside it: it would only wait for the same.
     pub async fn check_keys(self: Arc<Self>) {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let mut checks = JoinSet::new();
@@ -98,14 +105,18 @@ impl Control {
     async fn look(&self, key: &Key) -> Result<(), Refused> {
         let reference = self.stored_reference(key).await?;
         let id: ContextId = key.project_id.parse().map_err(Refused::internal)?;
+        let number = self.newest_checks.begin();
         let finding = find(&*self.kms, &reference, &id, key.status).await;
-        self.found(key, finding).await
+        self.found(key, number, finding).await
     }
 
     /// Writes down what a check came to. A change is history, an activity and an alert besides.
-    async fn found(&self, key: &Key, finding: Finding) -> Result<(), Refused> {
+    async fn found(&self, key: &Key, number: u64, finding: Finding) -> Result<(), Refused> {
         let (id, now, status) = (&key.key_id, now(), finding.status.as_str());
         let mut change = self.db.change().await?;
+        if !self.newest_checks.is_newest(id, number) {
+            return Ok(());
+        }
         let before = sqlx::query!(
             "SELECT status, deletion_at, last_success_at, grace_seconds, grace_told, next_check_at FROM keys WHERE id = ?",
             id
@@ -155,6 +166,29 @@ impl Control {
             alert::raise(&mut change, &key.project_id, AlertKind::KeyDeletion, id, &message).await?;
         }
         Ok(change.commit().await?)
+    }
+}
+
+/// Which check of each key is the newest whose result is written down. One that somebody asks for runs beside the scheduled
+/// one: should that hang, its older answer comes last and must not stand over the newer.
+#[derive(Default)]
+pub(crate) struct NewestChecks {
+    begun: AtomicU64,
+    written: Mutex<HashMap<String, u64>>,
+}
+
+impl NewestChecks {
+    /// The number of a check that begins now.
+    fn begin(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Whether no check of the key that began later is written down. Whoever asks has the right to write, and writes this one.
+    fn is_newest(&self, key: &str, number: u64) -> bool {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = written.entry(key.to_owned()).or_insert(number);
+        *newest = number.max(*newest);
+        *newest == number
     }
 }
 
@@ -238,7 +272,30 @@ mod tests {
     };
 
     use super::*;
-    use crate::cmek::{Allow, KeyUser, Recovery};
+    use crate::{
+        Options,
+        cmek::{Allow, KeyUser, Recovery},
+        control::tests::Plane,
+    };
+
+    #[tokio::test]
+    async fn a_check_that_hung_is_not_written_over_one_that_began_later() {
+        let plane = Plane::new(Options::default()).await;
+        plane.add_key("cmek-1").await;
+        let (control, owner, project) = (&plane.control, &plane.owner, &plane.project);
+        let key = control.key(owner, project, "cmek-1").await.unwrap();
+        let found = |status, reason: &str| Finding { status, reason: Some(reason.to_owned()), ..Finding::available() };
+        let (first, second) = (control.newest_checks.begin(), control.newest_checks.begin());
+        control.found(&key, second, found(KeyStatus::Revoked, "the second")).await.unwrap();
+        control.found(&key, first, found(KeyStatus::Unreachable, "the first")).await.unwrap();
+        let now = control.key(owner, project, "cmek-1").await.unwrap();
+        assert_eq!((now.status, now.reason.as_deref()), (KeyStatus::Revoked, Some("the second")));
+        let third = control.newest_checks.begin();
+        control.found(&key, third, Finding::available()).await.unwrap();
+        let history = control.key_statuses(owner, project, "cmek-1", 10).await.unwrap();
+        let told: Vec<_> = history.into_iter().map(|it| (it.status, it.reason)).collect();
+        assert_eq!(told, [(KeyStatus::Available, None), (KeyStatus::Revoked, Some("the second".to_owned()))]);
+    }
 
     #[tokio::test]
     async fn a_key_that_is_changed_between_two_calls_of_its_check_is_looked_at_once_more() {

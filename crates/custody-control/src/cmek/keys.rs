@@ -8,7 +8,7 @@ use custody_kms::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    KeyName, KeyStatus, Place, Validation, clean,
+    KeyName, KeyStatus, KmsCall, Listed, Part, Place, Validation, clean,
     status::Finding,
     validate::{self, Progress, Wanted},
 };
@@ -321,18 +321,19 @@ impl Control {
         Ok(())
     }
 
-    /// The newest calls to KMS about a key.
+    /// The calls to KMS about a key, newest first.
     pub async fn key_ledger(
         &self,
         caller: &Caller,
         project: &str,
         id: &str,
-        limit: i64,
-    ) -> Result<Vec<super::KmsCall>, Refused> {
+        part: impl Into<Part>,
+    ) -> Result<Listed<KmsCall>, Refused> {
         let key = self.key_for(caller, project, id, Privilege::SeeKeys).await?;
         self.ledger.written().await;
         let reference = self.stored_reference(&key).await?;
-        super::ledger::list(&self.db, reference.key_arn(), key.alias.as_deref(), reference.role_arn(), limit).await
+        super::ledger::list(&self.db, reference.key_arn(), key.alias.as_deref(), reference.role_arn(), part.into())
+            .await
     }
 
     /// The roles by which keys of the project are reached.

@@ -6,6 +6,7 @@ use custody_kms::{KeyArn, Ledger, LedgerEntry, Outcome, RoleArn};
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
+use super::{Listed, Part};
 use crate::{
     db::{Db, at, millis, now},
     refusal::Refused,
@@ -216,26 +217,44 @@ impl crate::Control {
     }
 }
 
-/// The newest calls about a key, or about the alias by which it was added, through a role, newest first.
+/// Calls about a key, or about the alias by which it was added, through a role, newest first.
 pub(super) async fn list(
     db: &Db,
     key: &KeyArn,
     alias: Option<&str>,
     role: Option<&RoleArn>,
-    limit: i64,
-) -> Result<Vec<KmsCall>, Refused> {
-    let (key, role) = (key.as_str(), role.map(RoleArn::as_str));
-    let found = sqlx::query_as!(
-        KmsCall,
-        "SELECT caller, at, took_ms, provider, action, key_arn, role_arn, session, context, purpose, outcome, code,
+    part: Part,
+) -> Result<Listed<KmsCall>, Refused> {
+    let (key, role, reads) = (key.as_str(), role.map(RoleArn::as_str), part.reads());
+    let rows = sqlx::query!(
+        "SELECT id, caller, at, took_ms, provider, action, key_arn, role_arn, session, context, purpose, outcome, code,
                 request_id
-         FROM kms_calls WHERE key_arn IN (?, ?) AND role_arn IS ? ORDER BY id DESC LIMIT ?",
+         FROM kms_calls WHERE key_arn IN (?, ?) AND role_arn IS ? AND id < ? ORDER BY id DESC LIMIT ?",
         key,
         alias,
         role,
-        limit
+        part.before,
+        reads
     );
-    Ok(found.fetch_all(db.pool()).await?)
+    let read = rows.fetch_all(db.pool()).await?.into_iter().map(|row| {
+        let call = KmsCall {
+            caller: row.caller,
+            at: row.at,
+            took_ms: row.took_ms,
+            provider: row.provider,
+            action: row.action,
+            key_arn: row.key_arn,
+            role_arn: row.role_arn,
+            session: row.session,
+            context: row.context,
+            purpose: row.purpose,
+            outcome: row.outcome,
+            code: row.code,
+            request_id: row.request_id,
+        };
+        (row.id, call)
+    });
+    Ok(part.of(read.collect()))
 }
 
 #[cfg(test)]
@@ -270,9 +289,26 @@ mod tests {
         insert(&db, &calls).await.unwrap();
         assert_eq!(remove_before(&db, old).await.unwrap(), u64::try_from(old).unwrap());
         let key = calls[0].key_arn.parse().unwrap();
-        let left = list(&db, &key, None, None, 10_000).await.unwrap();
-        let left: Vec<i64> = left.iter().map(|call| call.at - old).collect();
+        let left = list(&db, &key, None, None, 10_000.into()).await.unwrap();
+        let left: Vec<i64> = left.into_iter().map(|call| call.at - old).collect();
         assert_eq!(left, [0, 1, 2]);
         assert_eq!(remove_before(&db, old).await.unwrap(), 0);
+    }
+
+    #[tokio::test]
+    async fn every_call_that_is_kept_can_be_read_once_also_while_more_come() {
+        let (db, _directory) = fresh().await;
+        let calls: Vec<_> = (0..7).map(call).collect();
+        let key = calls[0].key_arn.parse().unwrap();
+        insert(&db, &calls).await.unwrap();
+        let (mut part, mut told) = (Part::from(3), Vec::new());
+        loop {
+            let listed = list(&db, &key, None, None, part).await.unwrap();
+            told.extend(listed.items.iter().map(|call| call.at));
+            let Some(next) = listed.next else { break };
+            part.before = next;
+            insert(&db, &[call(100)]).await.unwrap();
+        }
+        assert_eq!(told, [6, 5, 4, 3, 2, 1, 0]);
     }
 }

@@ -3,7 +3,7 @@
 //! Every command works as pasted. What can't be said yet, because a field is still empty, is left out rather than filled
 //! with something that a shell would run.
 
-use custody_kms::{ExternalId, KeyArn, Provider};
+use custody_kms::{ExternalId, KeyArn, Provider, RoleArn};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -26,8 +26,19 @@ pub struct SetupRequest {
     pub region: Region,
     /// The role that is to be made, or is extended.
     pub role_name: Option<RoleName>,
+    /// The same role's ARN, once there is a role: it may have a path, and be of another account than the key.
+    pub role_arn: Option<RoleArn>,
     /// The key, once there is one.
     pub key: Option<KeyArn>,
+}
+
+impl SetupRequest {
+    /// The role as a policy names it. One that is still to be made will be where the key is, without a path.
+    fn role_in_policies(&self) -> Option<String> {
+        let (name, key) = self.role_name.as_ref().zip(self.key.as_ref())?;
+        let new = || format!("arn:{}:iam::{}:role/{}", key.partition().as_str(), key.account(), name.as_str());
+        Some(self.role_arn.as_ref().map_or_else(new, ToString::to_string))
+    }
 }
 
 /// What a customer runs and pastes. Policies are JSON as text, to be put into a file as they are.
@@ -85,7 +96,7 @@ impl Setup {
             role_policy_file: key.map(|_| ROLE_POLICY_FILE),
             role_policy: key.map(role_policy),
             put_role_policy_command: role.zip(key).map(|(role, key)| put_role_policy(role, key)),
-            key_policy_statement: role.zip(key).map(|(role, key)| key_policy_statement(role, key)),
+            key_policy_statement: request.role_in_policies().map(|role| key_policy_statement(&role)),
         })
     }
 
@@ -128,8 +139,7 @@ fn policy(statement: Value) -> String {
     pretty(&json!({ "Version": POLICY_VERSION, "Statement": [statement] }))
 }
 
-fn key_policy_statement(role: &RoleName, key: &KeyArn) -> String {
-    let role = format!("arn:{}:iam::{}:role/{}", key.partition().as_str(), key.account(), role.as_str());
+fn key_policy_statement(role: &str) -> String {
     pretty(&json!({
         "Sid": "AllowCustody",
         "Effect": "Allow",
@@ -186,14 +196,22 @@ mod tests {
 
     const KEY: &str = "arn:aws:kms:us-west-2:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab";
 
-    fn setup(role: Option<&str>, key: Option<&str>) -> Setup {
-        let request = SetupRequest {
+    fn request(role: Option<&str>, key: Option<&str>) -> SetupRequest {
+        SetupRequest {
             region: Region::parse("aws-us-west-2").unwrap(),
             role_name: role.map(|role| role.parse().unwrap()),
+            role_arn: None,
             key: key.map(|key| key.parse().unwrap()),
-        };
+        }
+    }
+
+    fn setup(role: Option<&str>, key: Option<&str>) -> Setup {
+        shown(&request(role, key))
+    }
+
+    fn shown(request: &SetupRequest) -> Setup {
         let principal = "arn:aws:iam::999988887777:user/custody".parse().unwrap();
-        Setup::aws(&request, &principal, &"external-0123".parse().unwrap()).unwrap()
+        Setup::aws(request, &principal, &"external-0123".parse().unwrap()).unwrap()
     }
 
     #[test]
@@ -215,6 +233,19 @@ mod tests {
         let policy: Value = serde_json::from_str(&setup(Some("r"), Some(KEY)).role_policy.unwrap()).unwrap();
         let actions = ["kms:Encrypt", "kms:Decrypt", "kms:DescribeKey"];
         assert_eq!(policy["Statement"], json!([{ "Effect": "Allow", "Action": actions, "Resource": KEY }]));
+    }
+
+    #[test]
+    fn a_keys_policy_names_the_role_that_there_is_with_its_path_and_its_account() {
+        let named = |role_arn: Option<&str>| {
+            let role_arn = role_arn.map(|arn| arn.parse().unwrap());
+            let statement = shown(&SetupRequest { role_arn, ..request(Some("r"), Some(KEY)) }).key_policy_statement;
+            serde_json::from_str::<Value>(&statement.unwrap()).unwrap()["Principal"]["AWS"].clone()
+        };
+        for arn in ["arn:aws:iam::111122223333:role/a/path/r", "arn:aws:iam::444455556666:role/r"] {
+            assert_eq!(named(Some(arn)), arn);
+        }
+        assert_eq!(named(None), "arn:aws:iam::111122223333:role/r", "a new one is made beside the key");
     }
 
     #[test]
@@ -242,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_principal_of_another_partition_is_refused() {
-        let request = SetupRequest { region: Region::parse("aws-cn-north-1").unwrap(), role_name: None, key: None };
+        let request = SetupRequest { region: Region::parse("aws-cn-north-1").unwrap(), ..request(None, None) };
         let principal = "arn:aws:iam::999988887777:user/custody".parse().unwrap();
         let refused = Setup::aws(&request, &principal, &"external-0123".parse().unwrap()).unwrap_err();
         assert!(matches!(refused, FieldError::Partitions { .. }), "{refused}");

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Control, Refused,
-    cmek::{Allow, Key, KeyChange, KmsCall, NewKey, Recovery, Setup, Typed, Validation},
+    cmek::{Allow, Key, KeyChange, KeyStatusChange, KmsCall, Listed, NewKey, Part, Recovery, Setup, Typed, Validation},
 };
 
 pub(super) fn router() -> OpenApiRouter<Arc<Control>> {
@@ -32,6 +32,7 @@ pub(super) fn router() -> OpenApiRouter<Arc<Control>> {
         .routes(routes!(describe, change, delete))
         .routes(routes!(check))
         .routes(routes!(ledger))
+        .routes(routes!(statuses))
 }
 
 /// What has been typed so far.
@@ -45,19 +46,20 @@ struct SoFar {
     region_id: Option<String>,
     /// The name of the role that is to be made, or is extended.
     role_name: Option<String>,
-    /// The role's ARN, once there is a role. It names the role too, where `roleName` is left out.
+    /// The role's ARN, once there is a role: it names the role then, whatever `roleName` says.
     role_arn: Option<String>,
     /// The key's ARN, once there is a key.
     key_arn: Option<String>,
 }
 
-/// The documents and commands of the dialog, with what has been typed so far.
+/// The documents and commands of the dialog, with what has been typed so far. Of AWS there are none (503) while it is not known
+/// whom a role has to trust.
 #[utoipa::path(
     get,
     path = "/v2/projects/{projectId}/cmek/setup",
     tag = "cmek",
     params(("projectId" = String, Path), SoFar),
-    responses((status = 200, body = Data<Setup>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    responses((status = 200, body = Data<Setup>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error), (status = 503, body = Error)),
     security(("apiKey" = []))
 )]
 async fn setup(
@@ -245,14 +247,15 @@ struct WantedKeyChange {
     allow: Option<Allow>,
 }
 
-/// Changes what its owner decides about a key.
+/// Changes what its owner decides about a key. A tenant's key that may protect clusters from now on counts among the project's
+/// keys, and is refused (409) where it would be one too many.
 #[utoipa::path(
     patch,
     path = "/v2/projects/{projectId}/cmek/keys/{keyId}",
     tag = "cmek",
     params(("projectId" = String, Path), ("keyId" = String, Path)),
     request_body = WantedKeyChange,
-    responses((status = 200, body = Data<Key>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    responses((status = 200, body = Data<Key>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error), (status = 409, body = Error)),
     security(("apiKey" = []))
 )]
 async fn change(
@@ -304,17 +307,28 @@ async fn delete(
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 struct Newest {
+    /// Only what is older: the `next` of the answer before.
+    before: Option<i64>,
     /// At most so many, 1 to 10,000.
     limit: Option<i64>,
 }
 
-/// The newest calls to KMS and STS about a key, newest first, with AWS's request ids.
+impl Newest {
+    fn part(&self) -> Part {
+        Part { before: self.before.unwrap_or(i64::MAX), limit: self.limit.unwrap_or(1_000).clamp(1, 10_000) }
+    }
+}
+
+/// Calls to KMS and STS about a key, newest first, with AWS's request ids.
 #[derive(Serialize, ToSchema)]
 struct Ledger {
     calls: Vec<KmsCall>,
+    /// What to give as `before` for older ones; nothing if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<i64>,
 }
 
-/// The calls to KMS and STS about a key.
+/// The calls to KMS and STS about a key, newest first; all that are kept, page by page.
 #[utoipa::path(
     get,
     path = "/v2/projects/{projectId}/cmek/keys/{keyId}/ledger",
@@ -329,6 +343,36 @@ async fn ledger(
     Ids((project, key)): Ids<(String, String)>,
     Parameters(newest): Parameters<Newest>,
 ) -> Result<Json<Data<Ledger>>, Refused> {
-    let limit = newest.limit.unwrap_or(1_000).clamp(1, 10_000);
-    Ok(data(Ledger { calls: control.key_ledger(&caller, &project, &key, limit).await? }))
+    let part = newest.part();
+    let Listed { items: calls, next } = control.key_ledger(&caller, &project, &key, part).await?;
+    Ok(data(Ledger { calls, next }))
+}
+
+/// What a key's status was, newest first.
+#[derive(Serialize, ToSchema)]
+struct Statuses {
+    statuses: Vec<KeyStatusChange>,
+    /// What to give as `before` for older ones; nothing if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<i64>,
+}
+
+/// What a key's status was since it was added, newest first, page by page.
+#[utoipa::path(
+    get,
+    path = "/v2/projects/{projectId}/cmek/keys/{keyId}/statuses",
+    tag = "cmek",
+    params(("projectId" = String, Path), ("keyId" = String, Path), Newest),
+    responses((status = 200, body = Data<Statuses>), (status = 400, body = Error), (status = 401, body = Error), (status = 403, body = Error), (status = 404, body = Error)),
+    security(("apiKey" = []))
+)]
+async fn statuses(
+    State(control): State<Arc<Control>>,
+    Who(caller): Who,
+    Ids((project, key)): Ids<(String, String)>,
+    Parameters(newest): Parameters<Newest>,
+) -> Result<Json<Data<Statuses>>, Refused> {
+    let part = newest.part();
+    let Listed { items: statuses, next } = control.key_statuses(&caller, &project, &key, part).await?;
+    Ok(data(Statuses { statuses, next }))
 }
