@@ -1,5 +1,6 @@
 """Who may do what in the control plane, and what becomes of requests that can't be meant."""
 
+import functools
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import jsonschema_rs
 import pytest
 
 from helpers.backups import back_up
+from helpers.clusters import add_key
 from helpers.control import ADMIN_KEY, ADMIN_PASSWORD
 from helpers.node import contents
 from helpers.program import PATIENCE, clean_environment, custody
@@ -56,6 +58,7 @@ def calls(project: str, key: str, api_key: str, cluster: str, job: str, backup: 
         ("POST", f"{keys}/{key}/check", None, True),
         ("PATCH", f"{keys}/{key}", {"name": "forged"}, True),
         ("GET", f"{keys}/{key}/ledger", None, True),
+        ("GET", f"{keys}/{key}/statuses", None, True),
         ("DELETE", f"{keys}/{key}", None, True),
         ("POST", f"/v2/projects/{project}/alerts", {"name": "forged", "url": "https://hooks.example.com/"}, True),
         ("GET", f"/v2/projects/{project}/alerts", None, False),
@@ -91,6 +94,8 @@ def calls(project: str, key: str, api_key: str, cluster: str, job: str, backup: 
         ("GET", "/v2/users", None, True),
         ("DELETE", "/v2/users/user-none", None, True),
         ("PUT", "/v2/users/user-none/password", {"newPassword": "forged-1"}, True),
+        ("PUT", "/v2/users/user-none/grants/Owner", None, True),
+        ("DELETE", "/v2/users/user-none/grants/Owner", None, True),
     ]
 
 
@@ -109,7 +114,8 @@ def asked() -> set[tuple[str, str]]:
     """Each of `calls`, as the description calls it."""
     named = calls("{projectId}", "{keyId}", "{apiKeyId}", "{clusterId}", "{jobId}", "{backupId}")
     paths = {(method, path.split("?")[0]) for method, path, _, _ in named}
-    return {(method, path.replace("user-none", "{userId}").replace("rule-none", "{ruleId}")) for method, path in paths}
+    names = {"user-none": "{userId}", "rule-none": "{ruleId}", "grants/Owner": "grants/{role}"}
+    return {(method, functools.reduce(lambda it, name: it.replace(name, names[name]), names, path)) for method, path in paths}
 
 
 @pytest.fixture
@@ -192,6 +198,74 @@ def test_a_key_custodian_manages_keys_and_a_project_admin_does_not(control, fill
     assert control.call("GET", path, token=admin)["graceSeconds"] == 3600
     assert control.call("PATCH", path, {"grace": "0s"}, token=custodian)["graceSeconds"] == 0
     assert control.refused("PATCH", f"/v2/projects/{project}/plan", {"plan": "Free"}, token=custodian).status == 403
+
+
+def sign_in(control, name: str, password: str) -> dict:
+    """What a browser of theirs sends with every request."""
+    body = json.dumps({"name": name, "password": password}).encode()
+    status, headers, text = control.raw("POST", "/v2/session", body, token=None)
+    assert status == 200, text
+    return {"Cookie": headers["set-cookie"].split(";")[0], "X-CSRF-Token": json.loads(text)["data"]["csrfToken"]}
+
+
+def test_a_project_admin_who_is_given_that_role_too_manages_keys_until_it_is_taken(control, make_local_kms):
+    project = control.create_project()
+    key = add_key(control, project, make_local_kms(control).create_key())
+    body = {"name": "ann", "password": "correct-horse", "role": "ProjectAdmin", "projectId": project}
+    ann = control.call("POST", "/v2/users", body)
+    shown = sign_in(control, "ann", "correct-horse")
+    renamed = json.dumps({"name": "hers"}).encode()
+
+    def rename() -> int:
+        return control.raw("PATCH", f"/v2/projects/{project}/cmek/keys/{key}", renamed, token=None, headers=shown)[0]
+
+    assert rename() == 403
+    path = f"/v2/users/{ann}/grants/KeyCustodian?projectId={project}"
+    # Not by herself, and not by anybody else who is no owner.
+    assert control.raw("PUT", path, token=None, headers=shown)[0] == 403
+    for role in ("ProjectAdmin", "KeyCustodian"):
+        token = control.create_api_key(role, project)
+        assert [control.refused(method, path, token=token).status for method in ("PUT", "DELETE")] == [403, 403]
+    assert rename() == 403
+
+    def roles(user: dict) -> set[str]:
+        assert {it["projectId"] for it in user["grants"]} == {project}
+        return {it["role"] for it in user["grants"]}
+
+    assert roles(control.call("PUT", path)) == {"ProjectAdmin", "KeyCustodian"}
+    assert rename() == 200, "from the next request on, in a session that was open before"
+    assert roles(control.call("DELETE", path)) == {"ProjectAdmin"}
+    assert rename() == 403 and control.refused("DELETE", path).status == 404
+    told = [(it["action"], it["subject"], it["detail"]) for it in control.call("GET", f"/v2/projects/{project}/activities")]
+    assert [it for it in told if "Role" in it[0]] == [
+        ("user.takeRole", ann, "KeyCustodian"),
+        ("user.giveRole", ann, "KeyCustodian"),
+    ]
+    for words, status, refused in [
+        ("no role", 400, f"/v2/users/{ann}/grants/King"),
+        ("every project", 400, f"/v2/users/{ann}/grants/Owner?projectId={project}"),
+        ("project", 404, f"/v2/users/{ann}/grants/KeyCustodian?projectId=proj-none"),
+        ("user", 404, f"/v2/users/user-none/grants/KeyCustodian?projectId={project}"),
+    ]:
+        found = control.refused("PUT", refused)
+        assert found.status == status and words in found.message, (refused, found)
+
+
+def test_who_finds_a_session_open_can_not_guess_its_password(control):
+    ann = control.call("POST", "/v2/users", {"name": "ann", "password": "correct-horse", "role": "ProjectReadOnly"})
+    shown, path = sign_in(control, "ann", "correct-horse"), f"/v2/users/{ann}/password"
+
+    def change(old: str) -> int:
+        body = json.dumps({"oldPassword": old, "newPassword": "battery-staple"}).encode()
+        return control.raw("PUT", path, body, token=None, headers=shown)[0]
+
+    statuses = []
+    while 429 not in statuses:
+        statuses.append(change("wrong"))
+        assert len(statuses) < 12, "who guesses is never slowed down"
+    assert set(statuses[:-1]) == {400}
+    assert change("correct-horse") == 429, "nor does a right guess count meanwhile"
+    control.call("PUT", path, {"newPassword": "battery-staple"})
 
 
 def test_a_key_of_another_project_is_not_found_in_this_one(control, filled):
@@ -309,7 +383,9 @@ def test_each_answer_is_as_the_description_says(control, filled):
     ask("POST", f"{keys}/{key}/check")
     ask("PATCH", f"{keys}/{key}", {"name": "renamed"})
     ask("POST", "/v2/apiKeys", {"name": "another", "role": "Owner"})
-    ask("POST", "/v2/users", {"name": "another", "password": "password-1", "role": "Owner"})
+    user = ask("POST", "/v2/users", {"name": "another", "password": "password-1", "role": "Owner"})
+    ask("PUT", f"/v2/users/{user}/grants/KeyCustodian?projectId={project}")
+    ask("DELETE", f"/v2/users/{user}/grants/KeyCustodian?projectId={project}")
     ask("POST", "/v2/projects", {"projectName": "another", "plan": "Free"})
     ask("POST", f"/v2/clusters/{cluster}/seal")
     ask("POST", f"/v2/clusters/{cluster}/unseal")
@@ -337,7 +413,8 @@ def test_each_answer_is_as_the_description_says(control, filled):
         judge("GET", f"/v2/clusters/{cluster}", {"code": 0, "data": {"clusterId": cluster}})
 
 
-def test_no_request_brings_a_5xx_or_an_answer_that_is_not_described(control, tmp_path):
+def invent_requests(control, directory, *arguments: str) -> None:
+    """Requests as the description allows them and as it does not; none may bring a 5xx, or an answer that is not described."""
     done = subprocess.run(
         [
             os.path.join(os.path.dirname(sys.executable), "schemathesis"),
@@ -345,18 +422,54 @@ def test_no_request_brings_a_5xx_or_an_answer_that_is_not_described(control, tmp
             f"http://127.0.0.1:{control.port}/openapi.json",
             *("--header", f"Authorization: Bearer {control.create_api_key('Owner')}"),
             *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"),
-            *("--max-examples", "10"),
             *("--seed", "4"),
             "--no-color",
+            *arguments,
         ],
         env=clean_environment(),
-        cwd=tmp_path,
+        cwd=directory,
         capture_output=True,
         text=True,
         timeout=10 * PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
+
+
+def test_no_request_brings_a_5xx_or_an_answer_that_is_not_described(control, tmp_path):
+    invent_requests(control, tmp_path, "--max-examples", "10")
+
+
+def test_nor_does_one_about_what_there_is(control, filled, tmp_path):
+    """Under invented ids hardly anything is reached but 404. What deletes would leave only that, after a while."""
+    project, key, _, cluster, job, backup = filled
+    user = control.call("POST", "/v2/users", {"name": "spare", "password": "password-1", "role": "ProjectReadOnly"})
+    ids = {"projectId": project, "keyId": key, "clusterId": cluster, "jobId": job, "backupId": backup, "userId": user}
+    lines = [f'"path.{name}" = "{value}"' for name, value in ids.items()]
+    (tmp_path / "schemathesis.toml").write_text("\n".join(["[parameters]", *lines, ""]))
+    invent_requests(control, tmp_path, "--max-examples", "5", "--exclude-method", "DELETE", "--phases", "coverage,fuzzing")
+    figures = control.raw("GET", "/metrics")[2].decode()
+    answered = {status: int(count) for status, count in re.findall(r'^custody_control_requests\w*{status="(\d+)"} (\d+)', figures, re.M)}
+    print(answered)
+    assert answered["200"] > 100 and answered["409"] > 0, "hardly anything was reached"
+
+
+def test_refusals_that_take_more_than_one_request_are_described(make_control, make_local_kms):
+    control = make_control(arguments=("--key-limit", "1", "--key-check-interval", "10m")).start()
+    kms, project = make_local_kms(control), control.create_project()
+    add_key(control, project, kms.create_key())
+    tenant = add_key(control, project, kms.create_key(), allow={"clusters": [], "databases": ["*"]})
+    paths, place = described(control)["paths"], "/v2/projects/{projectId}/cmek"
+    everything = {"allow": {"clusters": ["*"], "databases": ["*"]}}
+    for status, method, path, query, body in [
+        # Whom a role has to trust is not known without credentials of ours.
+        (503, "GET", f"{place}/setup", "?provider=aws", None),
+        (409, "PATCH", f"{place}/keys/{{keyId}}", "", everything),
+    ]:
+        assert control.refused(method, path.format(projectId=project, keyId=tenant) + query, body).status == status
+        assert str(status) in paths[path][method.lower()]["responses"], path
+    # Proven above.
+    assert "429" in paths["/v2/users/{userId}/password"]["put"]["responses"]
 
 
 def test_the_first_credentials_are_made_once_and_only_their_owner_can_read_them(make_control):
