@@ -216,6 +216,9 @@ pub struct KeyPolicy {
     pub manual_recovery: Vec<String>,
     /// The cluster is sealed by hand.
     pub hold: bool,
+    /// The number of the last order to seal it by hand: the node says with it that it has heeded it. 0 if there was none.
+    #[serde(default)]
+    pub order: u64,
 }
 
 /// How a node is. Ids and statuses only: never a name, never a row.
@@ -260,6 +263,9 @@ pub enum NodeState {
         reason: String,
         /// What the failure says about the key, if KMS had a part in it: one word. Or [`ROLLED_BACK`].
         outcome: Option<String>,
+        /// The order ([`KeyPolicy::order`]) by which it stays so whatever its key does; 0 if it was not sealed by hand.
+        #[serde(default)]
+        heeded: u64,
     },
 }
 

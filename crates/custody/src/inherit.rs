@@ -10,7 +10,7 @@ use std::{
     sync::OnceLock,
 };
 
-use custody_link::NodeConfig;
+use custody_link::{KeyPolicy, NodeConfig};
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -39,9 +39,12 @@ pub(crate) struct Inherited {
 
 /// Why a cluster stays sealed although its key may be there.
 #[derive(Serialize, Deserialize, Default, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(default)]
 pub(crate) struct Hold {
     /// It was sealed by hand.
     pub(crate) by_hand: bool,
+    /// By which order of the control plane's, as far as it has told its number.
+    pub(crate) order: u64,
     /// Its key was revoked, and its owner wants a person to decide that it comes back.
     pub(crate) revoked: bool,
     /// Its storage is below its anchor: a person has to put it back, or to give up what is missing.
@@ -53,14 +56,19 @@ impl Hold {
         self.by_hand || self.revoked || self.rolled_back
     }
 
-    /// Follows the control plane from one policy to the next. What was sealed by a command stays so under a policy that
-    /// has never spoken of a seal.
-    pub(crate) fn follow(&mut self, before: bool, now: bool) {
-        if now {
-            self.by_hand = true;
+    /// Follows the control plane from one policy, under which the cluster was sealed by hand or not, to the next. What was
+    /// sealed by a command stays so under a policy that has never spoken of a seal.
+    pub(crate) fn follow(&mut self, before: bool, now: &KeyPolicy) {
+        if now.hold {
+            (self.by_hand, self.order) = (true, now.order);
         } else if before {
             self.by_hand = false;
         }
+    }
+
+    /// The order by which it was sealed by hand, if it was.
+    pub(crate) fn heeded(self) -> u64 {
+        if self.by_hand { self.order } else { 0 }
     }
 }
 
@@ -164,13 +172,15 @@ mod tests {
     #[test]
     fn a_seal_by_command_outlives_a_policy_that_never_spoke_of_one() {
         let mut hold = Hold { by_hand: true, ..Hold::default() };
-        hold.follow(false, false);
-        assert!(hold.holds());
-        hold.follow(false, true);
-        hold.follow(true, false);
-        assert!(!hold.holds());
+        let policy = |hold| KeyPolicy { hold, order: 7, ..KeyPolicy::default() };
+        hold.follow(false, &policy(false));
+        assert_eq!((hold.holds(), hold.heeded()), (true, 0));
+        hold.follow(false, &policy(true));
+        assert_eq!(hold.heeded(), 7);
+        hold.follow(true, &policy(false));
+        assert_eq!((hold.holds(), hold.heeded()), (false, 0));
         hold.revoked = true;
-        hold.follow(true, false);
+        hold.follow(true, &policy(false));
         assert!(hold.holds(), "a person decides about what was revoked");
     }
 }

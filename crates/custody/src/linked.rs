@@ -33,6 +33,8 @@ use crate::{
 
 /// How long the control plane may take to say what this node is to be.
 const CONFIGURE: Duration = Duration::from_mins(1);
+/// How long it may take to say what it wants of a node that goes on in another image.
+const CATCH_UP: Duration = Duration::from_secs(5);
 /// How long the last records may take to reach it.
 const FLUSH: Duration = Duration::from_secs(3);
 /// How often statuses are looked at.
@@ -145,7 +147,7 @@ impl Linked {
     ) -> Self {
         // What an earlier image was told it has heeded, and an unseal since then counts.
         if inherited.config.is_none() {
-            inherited.hold.follow(false, config.policy.hold);
+            inherited.hold.follow(false, &config.policy);
         }
         let state = Mutex::new(State { inherited, config, anchor: None, untold: false });
         let link = Arc::new(link);
@@ -258,6 +260,18 @@ impl Linked {
         self.with(|state| state.inherited.hold.holds())
     }
 
+    /// Hears what the control plane wants now, before the cluster is opened: while an image is replaced, an order to seal it
+    /// finds nobody. A control plane that is away does not keep the cluster closed.
+    pub(crate) async fn catch_up(&self) {
+        if self.link.config(CATCH_UP).await.is_err() {
+            tracing::warn!("the control plane is away: the cluster is opened by what it said last");
+        }
+        let newest = self.link.policies().borrow().clone();
+        if let Some(policy) = newest {
+            self.take_policy(&policy);
+        }
+    }
+
     /// Tells that the cluster is being opened.
     pub(crate) fn starting(&self) {
         self.link.report(report(NodeState::Starting, Vec::new()));
@@ -265,8 +279,8 @@ impl Linked {
 
     /// Tells that the cluster is sealed, and why.
     fn sealed(&self, reason: &str) {
-        let outcome = self.with(|state| state.inherited.outcome.clone());
-        self.link.report(report(NodeState::Sealed { reason: reason.to_owned(), outcome }, Vec::new()));
+        let (outcome, heeded) = self.with(|state| (state.inherited.outcome.clone(), state.inherited.hold.heeded()));
+        self.link.report(report(NodeState::Sealed { reason: reason.to_owned(), outcome, heeded }, Vec::new()));
     }
 
     /// Notes what a seal of the cluster, or a look at its key, came to. A revocation may have to wait for a person.
@@ -376,7 +390,7 @@ impl Linked {
 
     fn take_policy(&self, policy: &KeyPolicy) {
         self.with(|state| {
-            state.inherited.hold.follow(state.config.policy.hold, policy.hold);
+            state.inherited.hold.follow(state.config.policy.hold, policy);
             state.config.policy = policy.clone();
         });
     }
@@ -455,6 +469,8 @@ impl Linked {
                     if held && !self.holds() {
                         return Order::Open;
                     }
+                    // Whoever has it sealed waits to hear that the order was heeded.
+                    self.sealed(reason);
                 }
                 _ = again.tick() => self.sealed(reason),
                 () = tokio::time::sleep_until(due), if !held => return Order::Look,

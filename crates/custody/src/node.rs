@@ -67,6 +67,7 @@ pub(crate) async fn serve_cluster(
     }
     if let Some(linked) = linked {
         linked.starting();
+        linked.catch_up().await;
         if linked.holds() && !keys.unencrypted {
             let reason = "sealed: sealed by hand; unseal it to use it again";
             return sealed::serve(settings, keys, listener, reason, connections, Some(linked)).await;

@@ -188,6 +188,15 @@ impl World {
         Ok(())
     }
 
+    /// Waits until it says that it is sealed by this order.
+    async fn sealed_by(&mut self, order: u64) -> Result<(), Failure> {
+        self.until("sealed by the order", |world| {
+            let state = world.report.as_ref().map(|report| &report.state);
+            matches!(state, Some(NodeState::Sealed { heeded, .. }) if *heeded == order)
+        })
+        .await
+    }
+
     /// Whether it is still sealed after several check intervals.
     async fn stays_sealed(&mut self) -> Result<(), Failure> {
         let end = Instant::now() + Duration::from_secs(4);
@@ -294,10 +303,14 @@ async fn a_node_under_a_control_plane_serves_is_sealed_and_comes_back_and_never_
     world.serving().await?;
     world.shows_no_token()?;
 
-    // The same by the policy, and by its end.
-    world.policy.hold = true;
+    // The same by the policy, and by its end. It says which order it has heeded, and of the next one too.
+    (world.policy.hold, world.policy.order) = (true, 3);
     world.send(&ToNode::Keys(world.policy.clone())).await?;
     world.sealed(None).await?;
+    world.sealed_by(3).await?;
+    world.policy.order = 4;
+    world.send(&ToNode::Keys(world.policy.clone())).await?;
+    world.sealed_by(4).await?;
     world.stays_sealed().await?;
     world.policy.hold = false;
     world.send(&ToNode::Keys(world.policy.clone())).await?;
@@ -335,6 +348,27 @@ async fn what_was_revoked_comes_back_by_itself_unless_its_owner_wants_a_person_t
     world.stays_sealed().await?;
     world.send(&ToNode::Unseal).await?;
     world.serving().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_to_seal_that_finds_nobody_while_the_image_is_replaced_is_heeded_before_the_cluster_is_opened()
+-> Result<(), Failure> {
+    let zero = |key: &str| KeyPolicy { grace_seconds: BTreeMap::from([(key.to_owned(), 0)]), ..KeyPolicy::default() };
+    let mut world = World::new(zero).await?;
+    world.serving().await?;
+    let (directory, key) = (world.directory.path().to_owned(), world.key.clone());
+    kms(&directory, &["disable", &key])?;
+    world.sealed(Some("revoked")).await?;
+    let decrypts =
+        |world: &World| world.calls.iter().filter(|call| call.action == "kms:Decrypt" && call.outcome == "ok").count();
+    let before = decrypts(&world);
+    // It is not sent: the next image hears it when it connects.
+    (world.policy.hold, world.policy.order) = (true, 9);
+    kms(&directory, &["enable", &key])?;
+    world.sealed_by(9).await?;
+    world.stays_sealed().await?;
+    assert_eq!(decrypts(&world), before + 1, "the look that found the key back, and nothing after it");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -509,7 +509,7 @@ async fn automatic_backups_come_when_they_are_due_and_go_when_their_time_is_over
 #[tokio::test]
 async fn a_cluster_that_does_not_serve_is_not_backed_up() {
     let world = World::new().await;
-    let sealed = NodeState::Sealed { reason: "its key was revoked".into(), outcome: None };
+    let sealed = NodeState::Sealed { reason: "its key was revoked".into(), outcome: None, heeded: 0 };
     let asked = world.ask().await;
     world.until(&asked.job_id, JobStatus::Running).await;
     world.control.nodes.says(CLUSTER, sealed);

@@ -99,6 +99,14 @@ struct Stored {
     created_at: i64,
 }
 
+impl Row {
+    /// Whether the cluster stays sealed until somebody unseals it: it was sealed by hand, or waits for a person after a
+    /// revocation.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held || self.waits
+    }
+}
+
 impl Stored {
     fn row(self) -> Result<Row, Refused> {
         Ok(Row {

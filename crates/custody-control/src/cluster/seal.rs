@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use custody_link::{NodeState, ToNode};
+use custody_link::ToNode;
 
 use super::{Cluster, Row};
 use crate::{
@@ -22,10 +22,11 @@ impl Control {
         let row = self.sealable(caller, id).await?;
         self.hold(caller, &row, true).await?;
         // Nothing that fails or hangs on the way keeps it from going dark.
+        let order = self.nodes.new_order(id);
         let sealed = async {
             self.nodes.send(id, &ToNode::Seal).await;
             self.nodes.push_policy(id).await;
-            while !self.is_dark(id) {
+            while !self.is_dark(id, order) {
                 tokio::time::sleep(LOOK).await;
             }
         };
@@ -36,11 +37,10 @@ impl Control {
         self.cluster(caller, id).await
     }
 
-    /// Whether no process holds the cluster's keys.
-    fn is_dark(&self, id: &str) -> bool {
-        let live = self.nodes.live(id);
-        let sealed = live.report().is_some_and(|report| matches!(report.state, NodeState::Sealed { .. }));
-        sealed || !self.nodes.has_process(id)
+    /// Whether no process holds the cluster's keys, or is about to: a node that is sealed because its key was refused may be
+    /// opening it again.
+    fn is_dark(&self, id: &str, order: u64) -> bool {
+        self.nodes.live(id).is_sealed_by(order) || !self.nodes.has_process(id)
     }
 
     /// Ends a seal by hand, and the wait for a person after a revocation. The cluster opens as soon as its key is proven.

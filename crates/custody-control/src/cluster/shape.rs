@@ -154,7 +154,7 @@ impl Cluster {
             zones,
             connect_address: address,
             create_time: rfc3339(row.created_at),
-            sealed: row.held || row.waits,
+            sealed: row.is_held(),
             rolled_back: live.is_rolled_back(),
             drop_time: row.drop_at.map(rfc3339),
             cluster_id: row.id,
@@ -181,7 +181,7 @@ pub(crate) fn status(row: &Row, live: &Live) -> (ClusterStatus, Option<String>) 
         }
         Phase::Running => match live.report().map(|report| (&report.state, &report.zones)) {
             Some((NodeState::Serving, zones)) => (ClusterStatus::Running, darkened(zones)),
-            Some((NodeState::Sealed { reason, outcome }, _)) if outcome.as_deref() == Some(ROLLED_BACK) => {
+            Some((NodeState::Sealed { reason, outcome, .. }, _)) if outcome.as_deref() == Some(ROLLED_BACK) => {
                 let here = format!("{reason}. Here that is POST /v2/clusters/{}/openBelowAnchor", row.id);
                 (ClusterStatus::Abnormal, Some(here))
             }

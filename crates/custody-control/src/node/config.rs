@@ -51,7 +51,7 @@ impl Nodes {
             log: settings.log.clone(),
             log_json: settings.log_json,
             root_hash: row.root_hash.clone(),
-            policy: policy(row, &keys),
+            policy: self.policy_of(row, &keys),
             anchor: row.anchor.clone(),
             below_anchor: row.below_anchor,
             held_zones: self.held_zones(&row.id).await?,
@@ -78,7 +78,7 @@ impl Nodes {
 
     async fn policy(&self, cluster: &str) -> Result<KeyPolicy, Refused> {
         let row = cluster::get(&self.db, cluster).await?;
-        Ok(policy(&row, &self.usable_keys(&row).await?))
+        Ok(self.policy_of(&row, &self.usable_keys(&row).await?))
     }
 
     /// How KMS is asked for a key that a cluster may use.
@@ -113,17 +113,18 @@ impl Nodes {
         }
         Ok(keys)
     }
-}
 
-fn policy(row: &Row, keys: &[Usable]) -> KeyPolicy {
-    let arn = |key: &Usable| key.reference.key_arn().as_str().to_owned();
-    let grace = |key: &Usable| (arn(key), u64::try_from(key.grace_seconds).unwrap_or_default());
-    let others = keys.iter().filter(|key| Some(&key.id) != row.key_id.as_ref());
-    KeyPolicy {
-        grace_seconds: keys.iter().map(grace).collect::<BTreeMap<_, _>>(),
-        tenant_keys: others.map(|key| KeyRef::from(&key.reference)).collect(),
-        manual_recovery: keys.iter().filter(|key| key.recovery == Recovery::Manual).map(arn).collect(),
-        hold: row.held || row.waits,
+    fn policy_of(&self, row: &Row, keys: &[Usable]) -> KeyPolicy {
+        let arn = |key: &Usable| key.reference.key_arn().as_str().to_owned();
+        let grace = |key: &Usable| (arn(key), u64::try_from(key.grace_seconds).unwrap_or_default());
+        let others = keys.iter().filter(|key| Some(&key.id) != row.key_id.as_ref());
+        KeyPolicy {
+            grace_seconds: keys.iter().map(grace).collect::<BTreeMap<_, _>>(),
+            tenant_keys: others.map(|key| KeyRef::from(&key.reference)).collect(),
+            manual_recovery: keys.iter().filter(|key| key.recovery == Recovery::Manual).map(arn).collect(),
+            hold: row.is_held(),
+            order: self.order(&row.id),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! The keeper of one cluster: sees to it that there is exactly one process where there should be one, and none otherwise.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use zeroize::Zeroizing;
 
@@ -137,28 +140,46 @@ impl Keeper {
         self.nodes.note_status(&self.cluster).await;
     }
 
-    /// Whether the process lives and says nothing. One whose key gives no answer is left alone: killing it would forfeit
-    /// the grace (rule 14).
+    /// Whether the process lives and says nothing. One that has a key which gives no answer is left alone: killing it would
+    /// forfeit the grace (rule 14). The node may have noticed that before our own check, or we before the node.
     async fn is_hung(&self, row: &Row) -> bool {
-        if self.node.live.borrow().silent_for() < SILENCE {
+        let (silent, on_grace) = {
+            let live = self.node.live.borrow();
+            (live.silent_for(), live.is_on_grace(SystemTime::now()))
+        };
+        if silent < SILENCE {
             return false;
         }
-        let Some(key) = &row.key_id else { return true };
-        let status = sqlx::query_scalar!("SELECT status FROM keys WHERE id = ?", key);
-        match status.fetch_optional(self.nodes.db.pool()).await {
-            Ok(status) if status.as_deref() == Some(KeyStatus::Unreachable.as_str()) => {
+        match self.lacks_a_key(row).await {
+            Ok(lacks) if lacks || on_grace => {
                 tracing::warn!(
                     cluster = self.cluster,
-                    "a node keeps silent, and is left alone while its key gives no answer"
+                    "a node keeps silent, and is left alone while one of its keys gives no answer"
                 );
                 false
             }
             Ok(_) => true,
             Err(error) => {
-                tracing::error!(cluster = self.cluster, %error, "a node keeps silent, and its key can't be looked up");
+                tracing::error!(cluster = self.cluster, %error, "a node keeps silent, and its keys can't be looked up");
                 false
             }
         }
+    }
+
+    /// Whether a key that the cluster uses, its own or a tenant's, gives no answer.
+    async fn lacks_a_key(&self, row: &Row) -> Result<bool, sqlx::Error> {
+        let unreachable = KeyStatus::Unreachable.as_str();
+        sqlx::query_scalar!(
+            r#"SELECT EXISTS (
+                   SELECT 1 FROM keys WHERE status = ?1
+                   AND (id = ?2 OR id IN (SELECT key_id FROM cluster_keys WHERE cluster_id = ?3))
+               ) AS "lacks: bool""#,
+            unreachable,
+            row.key_id,
+            row.id
+        )
+        .fetch_one(self.nodes.db.pool())
+        .await
     }
 
     /// The process ended by itself, or could not be started.
@@ -182,11 +203,7 @@ impl Keeper {
     /// Ends the process cleanly, if there is one.
     async fn end(&mut self) {
         if let Some((process, _)) = self.process.take() {
-            let grace =
-                self.node.live.borrow().report().is_some_and(|report| {
-                    report.zones.iter().any(|zone| zone.status == custody_link::ZoneState::Grace)
-                });
-            if grace {
+            if self.node.live.borrow().is_on_grace(SystemTime::now()) {
                 tracing::warn!(
                     cluster = self.cluster,
                     "a node is stopped while its key gives no answer: the cluster stays dark until it does"

@@ -2,10 +2,10 @@
 
 use std::{
     sync::Arc,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use custody_link::{NodeState, ROLLED_BACK, Report};
+use custody_link::{NodeState, ROLLED_BACK, Report, ZoneReport, ZoneState};
 
 /// How long a process may be without a link before that is taken for what it is.
 const BETWEEN: Duration = Duration::from_secs(10);
@@ -51,6 +51,19 @@ impl Live {
         let is = |outcome: &Option<String>| outcome.as_deref() == Some(ROLLED_BACK);
         let whole = matches!(&report.state, NodeState::Sealed { outcome, .. } if is(outcome));
         whole || report.zones.iter().any(|zone| is(&zone.outcome))
+    }
+
+    /// Whether it says that it is sealed by hand, and stays so by this order or a later one.
+    pub(crate) fn is_sealed_by(&self, order: u64) -> bool {
+        self.report().is_some_and(|report| matches!(report.state, NodeState::Sealed { heeded, .. } if heeded >= order))
+    }
+
+    /// Whether it serves a zone whose key gave no answer, as it told last, and goes on doing so at this time.
+    pub(super) fn is_on_grace(&self, now: SystemTime) -> bool {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        let runs = |until: Option<u64>| until.is_none_or(|until| u128::from(until) > now);
+        let on_grace = |zone: &ZoneReport| zone.status == ZoneState::Grace && runs(zone.grace_until_unix_ms);
+        self.report().is_some_and(|report| report.zones.iter().any(on_grace))
     }
 
     /// For how long nothing was heard of it.
@@ -99,5 +112,47 @@ impl Live {
         (self.pid, self.known) = (None, false);
         self.problem = problem;
         self.disconnected();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(state: NodeState, zones: Vec<ZoneReport>) -> Live {
+        let mut live = Live::default();
+        live.told(Report { state, zones, pid: 1 });
+        live
+    }
+
+    #[test]
+    fn a_node_is_sealed_by_an_order_once_it_says_so_of_that_one() {
+        let sealed = |heeded| NodeState::Sealed { reason: "sealed".to_owned(), outcome: None, heeded };
+        assert!(!told(sealed(0), Vec::new()).is_sealed_by(7), "its key was refused, and may be back");
+        assert!(!told(sealed(6), Vec::new()).is_sealed_by(7), "it may have been unsealed since");
+        assert!(told(sealed(7), Vec::new()).is_sealed_by(7) && told(sealed(8), Vec::new()).is_sealed_by(7));
+        assert!(!told(NodeState::Starting, Vec::new()).is_sealed_by(7) && !Live::default().is_sealed_by(7));
+    }
+
+    #[test]
+    fn grace_lasts_to_its_end_whatever_zone_has_it() {
+        let zone = |status, grace_until_unix_ms| ZoneReport {
+            zone: "0".repeat(32),
+            key_arn: "arn".to_owned(),
+            key_version: 1,
+            status,
+            outcome: None,
+            reason: None,
+            grace_until_unix_ms,
+        };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(10);
+        let on_grace = |zones| told(NodeState::Serving, zones).is_on_grace(now);
+        let available = || zone(ZoneState::Available, None);
+        assert!(on_grace(vec![available(), zone(ZoneState::Grace, Some(10_001))]));
+        assert!(
+            !on_grace(vec![available(), zone(ZoneState::Grace, Some(10_000))]),
+            "it has ended, and nothing is forfeited"
+        );
+        assert!(!on_grace(vec![available()]) && !Live::default().is_on_grace(now));
     }
 }

@@ -16,7 +16,10 @@ use std::{
     net::IpAddr,
     ops::RangeInclusive,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,7 +42,7 @@ use crate::{
     backup::{self, BackupStorage},
     cluster::{self, Phase},
     cmek::DbLedger,
-    db::Db,
+    db::{Db, now},
     refusal::{Kind, Refused},
     tally::Tally,
 };
@@ -213,6 +216,8 @@ struct Node {
     live: watch::Sender<Live>,
     /// There is something new to follow.
     wake: Notify,
+    /// The number of the last order to seal the cluster by hand.
+    order: AtomicU64,
     /// Its link, with a number by which an older one is told from it.
     link: Mutex<(u64, Option<Outgoing>)>,
     /// How it went in the last hour.
@@ -393,6 +398,19 @@ impl Nodes {
         }
     }
 
+    /// A number for an order to seal a cluster by hand: higher than those before it, also from before this process.
+    pub(crate) fn new_order(&self, cluster: &str) -> u64 {
+        let now = u64::try_from(now()).unwrap_or_default();
+        let node = self.node(cluster);
+        let last = node.order.fetch_max(now, Ordering::AcqRel);
+        if last < now { now } else { node.order.fetch_add(1, Ordering::AcqRel) + 1 }
+    }
+
+    /// The number of the last order to seal a cluster by hand.
+    fn order(&self, cluster: &str) -> u64 {
+        self.node(cluster).order.load(Ordering::Acquire)
+    }
+
     /// Removes a cluster's local files.
     pub(crate) fn remove_directory(&self, cluster: &str) -> Result<(), Refused> {
         let directory = self.settings.directory(cluster);
@@ -423,6 +441,7 @@ impl Nodes {
             Arc::new(Node {
                 live: watch::Sender::new(Live::default()),
                 wake: Notify::new(),
+                order: AtomicU64::new(0),
                 link: Mutex::default(),
                 history: Mutex::default(),
                 keeper: Mutex::default(),

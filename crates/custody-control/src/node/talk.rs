@@ -116,6 +116,11 @@ impl Nodes {
     /// A session on a key that the cluster may use, or that opens the backup which it is restored from, and on no other.
     async fn session(&self, row: &Row, arn: &str, purpose: &str) -> Result<HandedSession, HandedFailure> {
         let ours = |error: &dyn std::fmt::Display| HandedFailure::ours(error.to_string());
+        // Not as it was when the node connected. Whatever goes wrong with an order to seal, no key is reached past it (rule 13).
+        let row = &cluster::get(&self.db, &row.id).await.map_err(|error| ours(&error))?;
+        if row.is_held() {
+            return Err(ours(&format!("cluster {} is sealed until somebody unseals it", row.id)));
+        }
         let mut key = self.reference(row, arn).await.map_err(|error| ours(&error))?;
         if key.is_none() {
             key = backup::opens(&self.db, &row.id, arn).await.map_err(|error| ours(&error))?;

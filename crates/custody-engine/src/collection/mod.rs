@@ -9,7 +9,7 @@ mod writer;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -63,8 +63,8 @@ pub(crate) struct Collection {
     indexes: RwLock<BTreeMap<String, VectorIndex>>,
     /// Set when a write failed and what is durable is unknown: the collection must be opened again.
     broken: AtomicBool,
-    /// Set besides when the writer panicked.
-    faulted: AtomicBool,
+    /// Set besides where the writer ended by itself: with what.
+    failure: OnceLock<EngineError>,
     clock: Arc<HybridClock>,
     /// Told when rows or indexes have come.
     grown: Arc<Notify>,
@@ -125,7 +125,7 @@ impl Collection {
             memory: RwLock::new(None),
             indexes: RwLock::new(BTreeMap::new()),
             broken: AtomicBool::new(false),
-            faulted: AtomicBool::new(false),
+            failure: OnceLock::new(),
             clock,
             grown: Arc::default(),
             tasks: std::sync::Mutex::new(Vec::new()),
@@ -314,13 +314,20 @@ impl Collection {
         answer.await.map_err(|_| self.stopped())?
     }
 
+    /// The writer ends with this. Before anybody is told: whoever asks next finds the collection broken.
+    fn fail(&self, failure: EngineError) {
+        self.broken.store(true, Ordering::Release);
+        // What ended it first counts.
+        self.failure.get_or_init(|| failure);
+    }
+
     /// Why the writer is gone.
     fn stopped(&self) -> EngineError {
         let status = self.zone.status();
         if !status.is_usable() {
             return EngineError::Sealed(status);
         }
-        if self.faulted.load(Ordering::Acquire) { EngineError::Fault } else { EngineError::Closing }
+        self.failure.get().cloned().unwrap_or(EngineError::Closing)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one task that changes a collection. It takes what has queued up while the last log object was written, writes it
 //! as one durable batch, and only then shows it to readers and answers: acknowledged is durable and visible.
 
-use std::sync::{Arc, PoisonError, Weak, atomic::Ordering};
+use std::sync::{Arc, PoisonError, Weak};
 
 use custody_filter::Filter;
 use slatedb::WriteBatch;
@@ -49,8 +49,7 @@ impl Drop for Fault<'_> {
             && let Some(collection) = self.0.upgrade()
         {
             tracing::error!(collection = collection.id, "the writer ended in a fault: the collection is opened again");
-            collection.faulted.store(true, Ordering::Release);
-            collection.broken.store(true, Ordering::Release);
+            collection.fail(EngineError::Fault);
             collection.release_now();
         }
     }
@@ -120,7 +119,7 @@ pub(super) async fn run(collection: Weak<Collection>, mut queue: mpsc::Receiver<
         };
         if let Err(error) = result {
             tracing::warn!(collection = collection.id, %error, "a write failed: the collection will be opened again");
-            collection.broken.store(true, Ordering::Release);
+            collection.fail(error);
             collection.release_now();
             return;
         }
@@ -250,11 +249,11 @@ impl Collection {
                 *next_row = next;
                 batch
             }
-            Err(error) => return fail(group, error),
+            Err(error) => return self.refuse(group, error),
         };
         if let Err(error) = self.kv.write(batch).await {
             let status = self.zone.status();
-            return fail(group, if status.is_usable() { error } else { EngineError::Sealed(status) });
+            return self.refuse(group, if status.is_usable() { error } else { EngineError::Sealed(status) });
         }
         let timestamp = self.clock.now();
         let mut answers = Vec::with_capacity(group.len());
@@ -270,6 +269,15 @@ impl Collection {
             answer(reply, Ok(result));
         }
         Ok(())
+    }
+
+    /// Tells every waiting caller of a group that it failed.
+    fn refuse(&self, group: Vec<Pending>, error: EngineError) -> Result<(), EngineError> {
+        self.fail(error.clone());
+        for pending in group {
+            answer(pending.reply, Err(error.clone()));
+        }
+        Err(error)
     }
 
     /// The group as one batch; numbers the rows and makes the keys that the engine makes.
@@ -359,14 +367,6 @@ impl Collection {
 /// Whoever asked may have gone away meanwhile; that is theirs to know.
 fn answer<T>(reply: Reply<T>, result: Result<T, EngineError>) {
     drop(reply.send(result));
-}
-
-/// Tells every waiting caller of a group that it failed.
-fn fail(group: Vec<Pending>, error: EngineError) -> Result<(), EngineError> {
-    for pending in group {
-        answer(pending.reply, Err(error.clone()));
-    }
-    Err(error)
 }
 
 #[cfg(test)]

@@ -70,3 +70,24 @@ async fn a_collection_that_breaks_again_and_again_is_opened_four_times_a_second_
     assert_eq!(count(&engine).await, 0);
     assert!(begun.elapsed() >= 4 * super::super::BETWEEN_OPENINGS, "{:?}", begun.elapsed());
 }
+
+/// Whoever was in the queue behind a write that failed is told why, not that the node ends.
+#[tokio::test]
+async fn what_comes_after_a_failed_write_is_refused_with_its_failure() {
+    let zones = Arc::new(PlainZones::new(Arc::new(InMemory::new())));
+    let engine = Engine::create(zones).await.unwrap();
+    let new = NewCollection { name: "c".into(), schema: schema(), shards: 1, consistency: 0 };
+    engine.create_collection("", new).await.unwrap();
+    let open = engine.database("").unwrap().open().await.unwrap();
+    let collection = open.collection(&open.find("c").unwrap()).await.unwrap();
+    let (reply, answer) = oneshot::channel();
+    let pending = Pending { change: Change::Keys(Vec::new()), reply };
+    let full = EngineError::Storage("no space left".into());
+    assert!(collection.refuse(vec![pending], full).is_err());
+    let said = answer.await.unwrap().unwrap_err().to_string();
+    assert!(said.contains("no space left") && collection.is_broken(), "before anybody is told: {said}");
+    // Its writer is gone now, as after every failed write.
+    collection.darken();
+    let said = collection.ask(|reply| Command::Release { reply }).await.unwrap_err().to_string();
+    assert!(said.contains("no space left"), "{said}");
+}

@@ -12,7 +12,7 @@ use slatedb::admin::Admin;
 
 use super::{
     storage_error,
-    watched::{log_number, log_of},
+    watched::{log_number, log_object, log_of},
 };
 use crate::{EngineError, MapAnchor};
 
@@ -89,7 +89,7 @@ async fn look_once(zone: &ZoneStore, path: &Path) -> Result<Found, EngineError> 
         .collect();
     let gap = (sorted + 1..).zip(&there).find(|(expected, found)| expected != *found);
     let figures = MapAnchor { manifest: manifest.id(), log: there.last().copied().unwrap_or(sorted) };
-    Ok(Found { figures, missing: gap.map(|(expected, _)| log.join(format!("{expected:020}.sst"))) })
+    Ok(Found { figures, missing: gap.map(|(expected, _)| log_object(&log, expected)) })
 }
 
 #[cfg(test)]

@@ -20,20 +20,35 @@ use object_store::{
 
 use crate::marks::Mark;
 
+const LOG: &str = ".sst";
+const MANIFEST: &str = ".manifest";
+
 /// Where a map's log is.
 pub(super) fn log_of(map: &Path) -> Path {
     map.clone().join("wal")
 }
 
-/// The number of a log object, by its place under the log.
-pub(super) fn log_number(log: &Path, object: &Path) -> Option<u64> {
-    number(log, object, ".sst")
+/// A log object, by its number.
+pub(super) fn log_object(log: &Path, number: u64) -> Path {
+    log.clone().join(file_name(number, LOG))
 }
 
+/// The number of a log object, by its place under the log.
+pub(super) fn log_number(log: &Path, object: &Path) -> Option<u64> {
+    number(log, object, LOG)
+}
+
+/// Only the one name under which SlateDB looks for a number counts: an object that was moved to another spelling of it is as
+/// good as deleted.
 fn number(directory: &Path, object: &Path, suffix: &str) -> Option<u64> {
     let mut parts = object.prefix_match(directory)?;
     let (name, None) = (parts.next()?, parts.next()) else { return None };
-    name.as_ref().strip_suffix(suffix)?.parse().ok()
+    let number = name.as_ref().strip_suffix(suffix)?.parse().ok()?;
+    (name.as_ref() == file_name(number, suffix)).then_some(number)
+}
+
+fn file_name(number: u64, suffix: &str) -> String {
+    format!("{number:020}{suffix}")
 }
 
 /// The objects of a zone, as one map in it sees them.
@@ -58,7 +73,7 @@ impl Watched {
     fn note(&self, written: &Path) {
         if let Some(id) = log_number(&self.log, written) {
             self.mark.raise_log(id);
-        } else if let Some(id) = number(&self.manifests, written, ".manifest") {
+        } else if let Some(id) = number(&self.manifests, written, MANIFEST) {
             self.mark.raise_manifest(id);
             self.wrote.store(true, Ordering::Release);
         }
@@ -138,6 +153,9 @@ mod tests {
             "zones/b/catalog/wal/17.sst",
             "zones/a/catalog/compacted/17.sst",
             "zones/a/catalog/wal",
+            "zones/a/catalog/wal/17.sst",
+            "zones/a/catalog/wal/+0000000000000000017.sst",
+            "zones/a/catalog/wal/000000000000000000017.sst",
         ] {
             assert_eq!(log_number(&log, &Path::from(other)), None, "{other}");
         }

@@ -88,6 +88,21 @@ impl Files {
     }
 }
 
+/// Other spellings of the number in an object's name.
+pub(crate) const SPELLINGS: [fn(&str) -> String; 3] =
+    [|name| name.trim_start_matches('0').to_owned(), |name| format!("+{name}"), |name| format!("0{name}")];
+
+impl Files {
+    /// Moves an object of a map's log, counted from its newest, to another spelling of its number. Gives its own name.
+    pub(crate) fn rename_in_log(&self, map: &str, from_newest: usize, spelling: fn(&str) -> String) -> String {
+        let name = self.under(&format!("{map}/wal")).into_keys().nth_back(from_newest).unwrap();
+        let own = name.file_name().unwrap().to_str().unwrap();
+        let other = name.with_file_name(spelling(own));
+        fs::rename(self.0.path().join(&name), self.0.path().join(&other)).unwrap();
+        own.to_owned()
+    }
+}
+
 /// What was deleted.
 pub(crate) struct Cut {
     directory: PathBuf,

@@ -10,7 +10,7 @@ mod sound;
 use common::*;
 use custody_engine::{Anchor, Below, BelowAnchor, Engine, EngineError, MapAnchor, MapName, NewDatabase, QueryResult};
 use custody_store::ZoneId;
-use files::Files;
+use files::{Files, SPELLINGS};
 
 /// What a call on the test collection came to.
 fn below<T>(result: Result<T, EngineError>) -> BelowAnchor {
@@ -81,6 +81,33 @@ async fn a_log_whose_end_was_cut_off_is_opened_in_silence_without_an_anchor_and_
     assert_eq!(rows_of(&engine).await.unwrap(), 30);
     assert!(engine.below_anchor().is_empty());
     engine.close().await;
+}
+
+#[tokio::test]
+async fn an_object_of_a_log_under_another_spelling_of_its_number_is_missed_as_if_it_were_deleted() {
+    let (files, anchor) = filled().await;
+    let (zone, id, expected) = collection_of(&anchor);
+    let place = format!("zones/{zone}/collections/{id:016x}/rows");
+    for spelling in SPELLINGS {
+        let end = files.copy();
+        end.rename_in_log(&place, 0, spelling);
+        let engine = Engine::open_above(end.zones(), &anchor, Below::Refuse).await.unwrap();
+        let found = MapAnchor { log: expected.log - 1, ..expected };
+        let refused = below(rows_of(&engine).await);
+        assert_eq!(refused, BelowAnchor::Map { name: MapName { zone, collection: Some(id) }, expected, found });
+        engine.close().await;
+
+        // In the middle it needs no anchor.
+        let middle = files.copy();
+        let name = middle.rename_in_log(&place, 1, spelling);
+        let engine = Engine::open(middle.zones()).await.unwrap();
+        let refused = rows_of(&engine).await;
+        assert!(
+            matches!(&refused, Err(EngineError::LogIncomplete(missing)) if missing.ends_with(&name)),
+            "{refused:?}"
+        );
+        engine.close().await;
+    }
 }
 
 #[tokio::test]
