@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use issued::Issued;
-pub use issued::{Access, ApiKeys, CannotAsk};
+pub use issued::{Access, ApiKeys, CannotAsk, Level};
 
 use crate::limits::{CHECKS_AT_ONCE, KNOWN, LONGEST, TURN};
 
@@ -44,14 +44,22 @@ impl Caller {
     /// Whether the caller may manage users.
     pub(crate) fn is_admin(&self) -> bool {
         match self {
-            Self::ApiKey(access) => *access == Access::Admin,
+            Self::ApiKey(access) => access.level == Level::Admin,
+            Self::User(name) => &**name == ROOT,
+        }
+    }
+
+    /// Whether the caller may put a database under a key of its choosing (rule 26).
+    pub(crate) fn uses_keys(&self) -> bool {
+        match self {
+            Self::ApiKey(access) => access.uses_keys,
             Self::User(name) => &**name == ROOT,
         }
     }
 
     /// Whether the caller may do nothing but read.
     pub(crate) fn only_reads(&self) -> bool {
-        matches!(self, Self::ApiKey(Access::Read))
+        matches!(self, Self::ApiKey(Access { level: Level::Read, .. }))
     }
 }
 
@@ -196,7 +204,7 @@ impl Authenticator {
         for token in &tokens {
             let tag = self.tag(token.as_bytes());
             if self.is_api_key(&tag) {
-                return Ok(Caller::ApiKey(Access::Admin));
+                return Ok(Caller::ApiKey(Access::EVERYTHING));
             }
             if let Some(user) = self.known(&tag) {
                 return Ok(Caller::User(user));

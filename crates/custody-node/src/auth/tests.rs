@@ -67,10 +67,10 @@ async fn an_api_key_is_let_in_without_asking_for_a_user() {
     let book = Arc::new(Book::default());
     let auth = authenticator(Arc::clone(&book)).await;
     let before = book.asked.load(Ordering::Relaxed);
-    assert_eq!(check(&auth, API_KEY).await, Ok(Caller::ApiKey(Access::Admin)));
+    assert_eq!(check(&auth, API_KEY).await, Ok(Caller::ApiKey(Access::EVERYTHING)));
     assert_eq!(
         auth.check(Some(&HeaderValue::from_static("Bearer key-0123456789abcdef0123"))).await,
-        Ok(Caller::ApiKey(Access::Admin))
+        Ok(Caller::ApiKey(Access::EVERYTHING))
     );
     assert_eq!(book.asked.load(Ordering::Relaxed), before);
 }
