@@ -88,7 +88,8 @@ def test_the_key_file_is_its_owners_alone(tmp_path):
 
 def verify(node: Node, *more: str):
     return custody(
-        "verify", "--data-dir", node.data_dir, "--cluster-id", node.cluster_id, "--key-arn", node.key_arn, *more
+        *("verify", "--data-dir", node.data_dir, "--cluster-id", node.cluster_id),
+        *("--key-arn", node.key_arn, "--allow-swap", *more),
     )
 
 
