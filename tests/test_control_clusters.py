@@ -565,6 +565,17 @@ def test_api_keys_open_the_clusters_of_their_projects_as_far_as_their_roles_go(c
     cluster.client(token=writer).insert("rows", [{"id": 99, "vector": [0, 0, 0, 1]}])
     with pytest.raises(Exception, match="(?i)permission|denied|may"):
         cluster.client(token=writer).create_user("eve", "a-password-of-eve")
+    # A database under a tenant's key keeps that key from being deleted: who may write rows has no say in it.
+    tenant = kms.create_key()
+    tenant_id = add_key(control, project, tenant)
+    with pytest.raises(Exception, match="cipher.key"):
+        cluster.client(token=writer).create_database("t", properties={"cipher.key": tenant})
+    cluster.client(token=writer).create_database("plain")
+    control.call("DELETE", f"/v2/projects/{project}/cmek/keys/{tenant_id}")
+    tenant_id = add_key(control, project, tenant)
+    admin = control.create_api_key("ProjectAdmin", project)
+    cluster.client(token=admin).create_database("t", properties={"cipher.key": tenant})
+    control.wait_for("the key to be in use", lambda: key(control, project, tenant_id)["clusters"])
     for stranger in (control.create_api_key("KeyCustodian", project), control.create_api_key("ProjectAdmin", other)):
         with pytest.raises(Exception, match="(?i)auth|Fail connecting"):
             count(cluster.client(token=stranger))

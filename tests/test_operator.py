@@ -88,7 +88,8 @@ def test_the_key_file_is_its_owners_alone(tmp_path):
 
 def verify(node: Node, *more: str):
     return custody(
-        "verify", "--data-dir", node.data_dir, "--cluster-id", node.cluster_id, "--key-arn", node.key_arn, *more
+        *("verify", "--data-dir", node.data_dir, "--cluster-id", node.cluster_id),
+        *("--key-arn", node.key_arn, "--allow-swap", *more),
     )
 
 
@@ -239,6 +240,16 @@ def test_settings_that_can_not_be_meant_are_refused(tmp_path, arguments, named):
     done = custody("node", "--data-dir", data, "--cluster-id", "in01-x", "--unencrypted", *arguments, cwd=tmp_path)
     assert done.returncode != 0 and named in done.stderr
     assert not data.exists()
+
+
+def test_an_api_key_that_others_could_guess_is_refused_where_others_can_try(tmp_path):
+    data = tmp_path / "data"
+    base = ["node", "--data-dir", data, "--cluster-id", "in01-x", "--unencrypted", "--listen", "192.0.2.1:1", "--insecure"]
+    done = custody(*base, cwd=tmp_path, env={"CUSTODY_API_KEY": "nineteen-characters"})
+    assert done.returncode != 0 and "CUSTODY_API_KEY" in done.stderr and "20 characters" in done.stderr, done.stderr
+    assert "nineteen" not in done.stderr and not data.exists()
+    done = custody(*base, cwd=tmp_path, env={"CUSTODY_API_KEY": "it-has-20-characters"})
+    assert done.returncode != 0 and "20 characters" not in done.stderr, "it has come to the address, which is no machine's"
 
 
 def test_a_node_needs_a_key_or_a_plain_word_that_there_is_none(tmp_path):

@@ -29,7 +29,7 @@ const USERS: &[u8] = b"u";
 /// The property that says whether a database is encrypted.
 const CIPHER_ENABLED: &str = "cipher.enabled";
 /// The property that names a database's root key.
-const CIPHER_KEY: &str = "cipher.key";
+pub const CIPHER_KEY: &str = "cipher.key";
 
 /// One cluster's databases, over the zones of its store.
 pub struct Engine {

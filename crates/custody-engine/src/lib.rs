@@ -37,7 +37,7 @@ pub use checkpoint::{
     Checkpoint, CheckpointRequest, CollectionCheckpoint, CollectionImage, DatabaseCheckpoint, DatabaseImage, User,
 };
 pub use database::Import;
-pub use engine::Engine;
+pub use engine::{CIPHER_KEY, Engine};
 pub use error::EngineError;
 pub use info::{
     CollectionInfo, DatabaseInfo, EngineStats, IndexProgress, NewCollection, NewDatabase, PartitionInfo, ZoneHealth,

@@ -69,6 +69,8 @@ impl Clock for SystemClock {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
 
     #[test]
@@ -88,5 +90,30 @@ mod tests {
         clock.sleep_until(end).await;
         assert!(end.is_past(clock.now()));
         clock.sleep_until(end).await;
+    }
+
+    /// Set for the process that runs where the boot clock is ahead of the monotonic one by this, in seconds.
+    const SLEPT: &str = "CUSTODY_TEST_SLEPT";
+
+    /// No test suspends its machine. In a time namespace the boot clock says the same as if one had.
+    #[test]
+    fn time_in_which_the_machine_slept_counts() {
+        let name = "clock::tests::time_in_which_the_machine_slept_counts";
+        if let Ok(slept) = std::env::var(SLEPT) {
+            let awake = Duration::from_secs(clock_gettime(ClockId::Monotonic).tv_sec.try_into().unwrap());
+            assert!(SystemClock.now().boot >= awake + Duration::from_secs(slept.parse().unwrap()));
+            return;
+        }
+        let day = (24 * 60 * 60).to_string();
+        let mut sleeper = Command::new("unshare");
+        sleeper.args(["--time", "--fork", "--boottime", &day]).arg(std::env::current_exe().unwrap());
+        let output = sleeper.args(["--exact", name, "--nocapture"]).env(SLEPT, &day).output().unwrap();
+        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        if said.starts_with("unshare: ") {
+            // Root's own right, which a container may keep from it.
+            eprintln!("SKIPPED: no time namespace can be made here: {said}");
+            return;
+        }
+        assert!(output.status.success() && said.contains("1 passed"), "{said}");
     }
 }

@@ -79,8 +79,11 @@ pub enum ToNode {
     Access {
         /// The ask's.
         id: u64,
-        /// What the key's holder may do.
+        /// Which calls the key's holder may make.
         level: Access,
+        /// Whether the holder may put databases under keys of their own.
+        #[serde(default)]
+        uses_keys: bool,
     },
     /// Seal the cluster by hand.
     Seal,
@@ -104,7 +107,7 @@ impl ToNode {
     }
 }
 
-/// What the holder of a control plane's API key may do with a cluster.
+/// Which calls the holder of a control plane's API key may make to a cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Access {
@@ -114,7 +117,7 @@ pub enum Access {
     Read,
     /// All but managing users.
     Write,
-    /// Everything.
+    /// All.
     Admin,
 }
 

@@ -105,7 +105,7 @@ struct Anchor {
 /// Who waits for an answer.
 enum Waiting {
     Session(oneshot::Sender<SessionAnswer>),
-    Access(oneshot::Sender<Access>),
+    Access(oneshot::Sender<(Access, bool)>),
 }
 
 impl Link {
@@ -212,8 +212,9 @@ impl Link {
         }
     }
 
-    /// Asks what the holder of an API key may do, by the key's SHA-256.
-    pub async fn ask_access(&self, digest: &str) -> Result<Access, Disconnected> {
+    /// Asks what the holder of an API key may do, by the key's SHA-256: which calls, and whether that is to put databases
+    /// under keys of their own.
+    pub async fn ask_access(&self, digest: &str) -> Result<(Access, bool), Disconnected> {
         let (sender, answer) = oneshot::channel();
         let ask = |id| ToControl::AskAccess { id, digest: digest.to_owned() };
         self.ask(Waiting::Access(sender), ask, answer).await
@@ -317,9 +318,9 @@ impl Shared {
                     let _ = sender.send(result);
                 }
             }
-            ToNode::Access { id, level } => {
+            ToNode::Access { id, level, uses_keys } => {
                 if let Some(Waiting::Access(sender)) = self.waiting().remove(&id) {
-                    let _ = sender.send(level);
+                    let _ = sender.send((level, uses_keys));
                 }
             }
             ToNode::Seal => drop(self.commands.send(Command::Seal)),

@@ -108,6 +108,13 @@ async fn a_node_is_configured_reports_and_is_given_orders() {
     }
 }
 
+#[test]
+fn a_control_plane_that_says_nothing_of_keys_lets_nobody_use_them() {
+    let old = r#"{"access":{"id":7,"level":"admin"}}"#;
+    let ToNode::Access { id, level, uses_keys } = serde_json::from_str(old).unwrap() else { panic!("an answer") };
+    assert_eq!((id, level, uses_keys), (7, Access::Admin, false));
+}
+
 #[tokio::test]
 async fn asks_are_answered_each_with_its_own_answer() {
     let directory = TempDir::new().unwrap();
@@ -124,8 +131,8 @@ async fn asks_are_answered_each_with_its_own_answer() {
     let ToControl::AskAccess { id: other, digest } = receive(&mut control).await else { panic!("no ask") };
     assert_eq!(digest, "00");
     // The later one is answered first.
-    control.outgoing.send(&ToNode::Access { id: other, level: Access::Read }).await.unwrap();
-    assert_eq!(access.await.unwrap(), Ok(Access::Read));
+    control.outgoing.send(&ToNode::Access { id: other, level: Access::Read, uses_keys: false }).await.unwrap();
+    assert_eq!(access.await.unwrap(), Ok((Access::Read, false)));
     let given = HandedSession {
         access_key_id: "ASIA".to_owned(),
         secret_access_key: Zeroizing::new("secret".to_owned()),

@@ -76,6 +76,13 @@ impl Failure {
     pub(crate) fn not_permitted(what: &str) -> Self {
         Self::Grpc(tonic::Code::PermissionDenied, format!("{what} needs the user 'root' or an API key"))
     }
+
+    /// Not everybody who may make a database may choose its key.
+    pub(crate) fn no_use_of_keys() -> Self {
+        let reason = "a database under a key of its own (cipher.key) needs the user 'root', or an API key whose role may use keys \
+                      (ProjectAdmin, Owner): without cipher.key it lives under the cluster's";
+        Self::Grpc(tonic::Code::PermissionDenied, reason.to_owned())
+    }
 }
 
 impl From<EngineError> for Failure {

@@ -20,7 +20,7 @@ mod sealed;
 mod service;
 mod tally;
 
-pub use auth::{Access, ApiKeys, AuthError, CannotAsk};
+pub use auth::{Access, ApiKeys, AuthError, CannotAsk, Level};
 pub use custody_http::{MAX_CONNECTIONS, Tls, TlsError, connections};
 pub use metrics::MetricsError;
 pub use node::{Node, NodeError, NodeOptions};

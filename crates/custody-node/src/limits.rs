@@ -12,6 +12,8 @@ pub(crate) const LONGEST_REASON: usize = 800;
 
 /// Password checks at the same time: each takes 19 MiB and a processor.
 pub(crate) const CHECKS_AT_ONCE: usize = 2;
+/// Sign-ins that may wait for a turn, or for whoever issued their key: about as many as can have a turn in time.
+pub(crate) const WAITING: usize = 256;
 /// How long a check may wait for its turn.
 pub(crate) const TURN: Duration = Duration::from_secs(5);
 /// How many credentials are known at once; beyond it all are checked anew.

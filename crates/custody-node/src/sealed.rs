@@ -1,6 +1,6 @@
 //! The keyless stub: it stands where a node stood whose cluster went dark, holds no key and no data, and says so.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Instant};
 
 use axum::{
     Router,
@@ -45,7 +45,8 @@ struct Notice {
 }
 
 async fn sealed(State(notice): State<Arc<Notice>>, request: Request) -> Response {
-    let known = request.headers().get(header::AUTHORIZATION).is_some_and(|value| notice.known.fits(value));
+    let shown = request.headers().get(header::AUTHORIZATION);
+    let known = shown.is_some_and(|value| notice.known.fits(value, Instant::now()));
     let text = if known { notice.reason.borrow().clone() } else { "sealed".to_owned() };
     if is_grpc(&request) {
         return tonic::Status::unavailable(text).into_http();

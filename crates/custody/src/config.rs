@@ -25,6 +25,9 @@ const MAX_GRACE: Duration = Duration::from_hours(24);
 /// The shortest check interval: below it the checks would be a load on KMS.
 const MIN_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
+/// The shortest credential that may be given where others than this machine can try it.
+const SHORTEST_CREDENTIAL: usize = 20;
+
 /// Flags that stand for settings. Each has a variable `CUSTODY_NAME` and a TOML key `name` besides.
 #[derive(Args, Serialize, Clone, Default, Debug)]
 pub(crate) struct Flags {
@@ -325,6 +328,17 @@ impl Settings {
     pub(crate) fn admin_api_key(&self) -> Result<Option<String>, Failure> {
         secret("admin_api_key", self.admin_api_key.as_deref(), self.admin_api_key_file.as_deref())
     }
+}
+
+/// Refuses a credential that could be guessed where others than this machine can try it (rule 28).
+pub(crate) fn must_be_long(name: &str, value: &str, address: SocketAddr) -> Result<(), Failure> {
+    if address.ip().is_loopback() || value.len() >= SHORTEST_CREDENTIAL {
+        return Ok(());
+    }
+    Err(format!(
+        "{name} has under {SHORTEST_CREDENTIAL} characters, and {address} can be reached from elsewhere: give a longer one"
+    )
+    .into())
 }
 
 /// A secret as it is, or the line that a file holds.

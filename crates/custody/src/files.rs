@@ -11,6 +11,7 @@ use object_store::path::Path;
 use crate::{
     Failure, backup,
     config::{Flags, Settings},
+    harden, logging,
     root_keys::{self, KeyArgs, TenantKey},
     storage::Storage,
 };
@@ -65,6 +66,10 @@ pub(crate) async fn verify(args: VerifyArgs) -> Result<(), Failure> {
         return Err("verify runs under no control plane: name the key with --key-arn".into());
     }
     let settings = Settings::load(&args.flags)?;
+    logging::start(&settings)?;
+    if !args.keys.unencrypted {
+        harden::harden(settings.allow_swap)?;
+    }
     if let Some(backup) = args.backup {
         return backup::verify(&settings, args.keys, backup).await;
     }

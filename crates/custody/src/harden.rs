@@ -1,13 +1,23 @@
 //! What a process that holds zone keys does first (rule 12): it can't be dumped or traced, leaves no core, and does not
 //! run where its memory could reach a swap device.
 
+use std::path::Path;
+
 use rustix::mm::{MlockAllFlags, mlockall};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
 use crate::Failure;
 
+/// Where the system lists its swap devices.
+const SWAPS: &str = "/proc/swaps";
+
 /// Hardens this process, or says why it can't be.
 pub(crate) fn harden(allow_swap: bool) -> Result<(), Failure> {
+    harden_among(Path::new(SWAPS), allow_swap, || mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE))
+}
+
+/// The same where `swaps` lists the swap devices and `lock` locks the process's memory.
+fn harden_among(swaps: &Path, allow_swap: bool, lock: impl FnOnce() -> rustix::io::Result<()>) -> Result<(), Failure> {
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|error| format!("the process could not be made undumpable: {error}"))?;
     let none = Rlimit { current: Some(0), maximum: Some(0) };
@@ -15,8 +25,8 @@ pub(crate) fn harden(allow_swap: bool) -> Result<(), Failure> {
     if allow_swap {
         return Ok(());
     }
-    let swaps = std::fs::read_to_string("/proc/swaps").map_err(|error| format!("/proc/swaps: {error}"))?;
-    keep_out_of_swap(&swaps, || mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE))
+    let swaps = std::fs::read_to_string(swaps).map_err(|error| format!("{}: {error}", swaps.display()))?;
+    keep_out_of_swap(&swaps, lock)
 }
 
 /// Locks the process's memory where there is a swap device, or refuses to go on.
@@ -88,14 +98,34 @@ mod tests {
 
     #[test]
     fn a_hardened_process_can_not_be_dumped_and_leaves_no_core() {
-        if std::env::var_os(HARDENS).is_some() {
+        let name = "harden::tests::a_hardened_process_can_not_be_dumped_and_leaves_no_core";
+        in_a_process_of_its_own(name, || {
             assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::Dumpable), "as every process begins");
             harden(true).unwrap();
             assert_eq!(dumpable_behavior(), Ok(DumpableBehavior::NotDumpable));
             assert_eq!(getrlimit(Resource::Core), Rlimit { current: Some(0), maximum: Some(0) });
-            return;
+        });
+    }
+
+    #[test]
+    fn swap_is_looked_for_unless_it_is_allowed() {
+        in_a_process_of_its_own("harden::tests::swap_is_looked_for_unless_it_is_allowed", || {
+            let directory = tempfile::tempdir().unwrap();
+            let swaps = directory.path().join("swaps");
+            std::fs::write(&swaps, format!("{HEADING}{DEVICE}")).unwrap();
+            let refused = harden_among(&swaps, false, || Err(Errno::NOMEM)).unwrap_err().to_string();
+            assert!(refused.contains("swap is on"), "{refused}");
+            harden_among(&swaps, true, || panic!("it was allowed")).unwrap();
+            let missing = directory.path().join("missing");
+            assert!(harden_among(&missing, false, || Ok(())).is_err(), "what can't be read tells of no swap");
+        });
+    }
+
+    /// Hardens nothing but a process that runs this one test.
+    fn in_a_process_of_its_own(name: &str, test: impl FnOnce()) {
+        if std::env::var_os(HARDENS).is_some() {
+            return test();
         }
-        let name = "harden::tests::a_hardened_process_can_not_be_dumped_and_leaves_no_core";
         let program = std::env::current_exe().unwrap();
         let output = Command::new(program).args(["--exact", name, "--nocapture"]).env(HARDENS, "1").output().unwrap();
         let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();

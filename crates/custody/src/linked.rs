@@ -14,7 +14,7 @@ use custody_kms::Outcome;
 use custody_link::{
     Command, Figures, KeyPolicy, Link, NodeConfig, NodeState, ROLLED_BACK, Report, WorkOrder, ZoneReport, ZoneState,
 };
-use custody_node::{Access, ApiKeys, CannotAsk, Tally};
+use custody_node::{Access, ApiKeys, CannotAsk, Level, Tally};
 use custody_store::{ClusterId, ZoneId};
 use tokio::sync::mpsc;
 
@@ -557,11 +557,13 @@ pub(crate) struct LinkKeys(pub(crate) Arc<Link>);
 #[async_trait]
 impl ApiKeys for LinkKeys {
     async fn access(&self, digest: &str) -> Result<Option<Access>, CannotAsk> {
-        Ok(match self.0.ask_access(digest).await.map_err(|_| CannotAsk)? {
-            custody_link::Access::None => None,
-            custody_link::Access::Read => Some(Access::Read),
-            custody_link::Access::Write => Some(Access::Write),
-            custody_link::Access::Admin => Some(Access::Admin),
-        })
+        let (level, uses_keys) = self.0.ask_access(digest).await.map_err(|_| CannotAsk)?;
+        let level = match level {
+            custody_link::Access::None => return Ok(None),
+            custody_link::Access::Read => Level::Read,
+            custody_link::Access::Write => Level::Write,
+            custody_link::Access::Admin => Level::Admin,
+        };
+        Ok(Some(Access { level, uses_keys }))
     }
 }

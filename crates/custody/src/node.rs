@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Failure,
-    config::{Flags, Settings},
+    config::{self, Flags, Settings},
     floor::{AnchorArgs, Floor},
     handover, harden,
     linked::{LinkKeys, Linked},
@@ -44,6 +44,10 @@ pub(crate) struct NodeArgs {
 
 /// Serves until Ctrl-C, SIGTERM, or the cluster's data is taken over by another process.
 pub(crate) async fn run(settings: Settings, args: &NodeArgs) -> Result<(), Failure> {
+    if let Some(key) = &settings.api_key {
+        // It is compared without a wait, however many were wrong.
+        config::must_be_long("CUSTODY_API_KEY", key, settings.listen.unwrap_or(ADDRESS))?;
+    }
     serve_cluster(&settings, &args.keys, || args.anchor.floor(), None).await
 }
 

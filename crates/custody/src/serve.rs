@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use crate::{
     Failure,
     backup_storage::Backups,
-    config::{Flags, Settings},
+    config::{self, Flags, Settings},
     harden,
     node::{stop_signal, tls},
     storage,
@@ -34,8 +34,6 @@ use crate::{
 
 /// Where the control plane listens unless told otherwise.
 const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-/// The shortest credential that may be given where others than this machine can try it.
-const SHORTEST_CREDENTIAL: usize = 20;
 /// The variables that a node gets, where they are set: where KMS and the bucket are, and whose certificates are trusted.
 const NODE_VARIABLES: [&str; 9] = [
     "AWS_REGION",
@@ -299,12 +297,7 @@ fn given(settings: &Settings, address: SocketAddr) -> Result<AdminCredentials, F
         if value.is_empty() {
             return Err(format!("{name} is empty: leave it out, and one is made").into());
         }
-        if !address.ip().is_loopback() && value.len() < SHORTEST_CREDENTIAL {
-            return Err(format!(
-                "{name} has under {SHORTEST_CREDENTIAL} characters, and {address} can be reached from elsewhere: give a longer one"
-            )
-            .into());
-        }
+        config::must_be_long(name, value, address)?;
     }
     Ok(given)
 }

@@ -49,6 +49,7 @@ struct World {
     digests: Vec<String>,
     /// What the holder of the API key may do that was asked for first; of others, nobody may do anything.
     access: Access,
+    uses_keys: bool,
     /// The anchor that was told last, and the one that a node is started on.
     anchor: Option<String>,
     below_anchor: bool,
@@ -82,6 +83,7 @@ impl World {
             calls: Vec::new(),
             digests: Vec::new(),
             access: Access::Read,
+            uses_keys: false,
             anchor: None,
             below_anchor: false,
             figures: None,
@@ -152,7 +154,7 @@ impl World {
                 let is_first = self.digests.first().is_none_or(|first| *first == digest);
                 let level = if is_first { self.access } else { Access::None };
                 self.digests.push(digest);
-                connection.outgoing.send(&ToNode::Access { id, level }).await?;
+                connection.outgoing.send(&ToNode::Access { id, level, uses_keys: self.uses_keys }).await?;
             }
             Ok(Ok(Some(_))) => return Err("another message".into()),
             Ok(Ok(None) | Err(_)) => self.connection = None,
@@ -389,5 +391,22 @@ async fn a_key_of_the_control_plane_may_do_what_the_control_plane_says() -> Resu
     assert_eq!(world.digests[0].len(), 64);
     let stranger = ask(&mut world, "collections/list", "custody_stranger", "{}").await?;
     assert!(!stranger.1.contains("\"code\":0"), "{stranger:?}");
+
+    // Who may write does not choose a database's key unless that is said, too.
+    let under_a_key =
+        "{\"dbName\":\"x\",\"properties\":{\"cipher.key\":\"arn:custody:kms:local-dev:000000000000:key/none\"}}";
+    world.access = Access::Admin;
+    let end = Instant::now() + PATIENCE;
+    while !ask(&mut world, "databases/create", READER, "{\"dbName\":\"y\"}").await?.1.contains("\"code\":0") {
+        assert!(Instant::now() < end, "the answer from before holds on");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let refused = ask(&mut world, "databases/create", READER, under_a_key).await?;
+    assert!(refused.0 == 403 && refused.1.contains("cipher.key"), "{refused:?}");
+    world.uses_keys = true;
+    while ask(&mut world, "databases/create", READER, under_a_key).await?.0 == 403 {
+        assert!(Instant::now() < end, "the answer from before holds on");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     Ok(())
 }

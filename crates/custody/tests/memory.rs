@@ -1,25 +1,33 @@
-//! Darkness is real: what a sealed zone held is nowhere in the process's memory (rule 11), and no core dump writes it out
-//! (rule 12).
+//! Darkness is real: what a sealed zone held is nowhere in the process's memory (rule 11), no core dump writes it out, and no
+//! other process looks into it (rule 12).
 
 mod common;
 
 use std::{
     collections::HashMap,
     fs::File,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
     os::unix::fs::FileExt,
+    path::Path,
+    process::{Child, Command, Stdio},
     result::Result,
     sync::Arc,
+    thread::sleep,
     time::{Duration, Instant},
 };
 
-use common::{CLUSTER, Failure, Node, PATIENCE, create_collection};
+use common::{CLUSTER, Failure, Node, PATIENCE, command, create_collection};
 use custody_kms::{ContextId, EncryptionContext, LocalKms, MemoryLedger, Purpose, RootKeyRef, RootKms};
 use milvus::v2::prelude::*;
+use rustix::{
+    fs::{CWD, Mode, OFlags, mkfifoat, open},
+    process::{Resource, Rlimit, geteuid, setrlimit},
+};
 use serde_json::{Value, json};
 
 const DIM: u32 = 32;
 const ROWS: i64 = 2_000;
+const BACKUP: &str = "backup-0123456789abcdef0123456789abcdef";
 
 /// What one database's rows are recognised by.
 struct Canary {
@@ -183,9 +191,7 @@ async fn a_sealed_zone_leaves_neither_key_nor_row_in_memory_and_a_sealed_cluster
     let ours = [OURS.needles(), zone_keys(&node, node.key_arn()).await?].concat();
     let tenants = [TENANTS.needles(), zone_keys(&node, &tenant_key).await?].concat();
     let Some(before) = memory(node.pid())? else {
-        let why = "reading the memory of a process that can't be dumped takes root";
-        assert!(std::env::var_os("CUSTODY_TEST_NO_SKIPS").is_none(), "nothing may be skipped here, and {why}");
-        eprintln!("SKIPPED: {why}");
+        skipped("reading the memory of a process that can't be dumped takes root");
         return Ok(());
     };
     let is_key = |name: &String| name.starts_with("the key");
@@ -229,13 +235,119 @@ fn core_limits(pid: u32) -> Result<Vec<String>, Failure> {
     Ok(core.split_ascii_whitespace().take(2).map(ToOwned::to_owned).collect())
 }
 
+/// Lets processes that are started from here leave a core, as far as they don't forbid it themselves. Says whether they may.
+fn allow_cores() -> Result<bool, Failure> {
+    let all = Rlimit { current: None, maximum: None };
+    // Where the limit can't be raised it may be high enough.
+    let _ = setrlimit(Resource::Core, all);
+    Ok(core_limits(std::process::id())?[1] != "0")
+}
+
+/// Says why a test did nothing, or fails where that is no excuse.
+fn skipped(why: &str) {
+    assert!(std::env::var_os("CUSTODY_TEST_NO_SKIPS").is_none(), "nothing may be skipped here, and {why}");
+    eprintln!("SKIPPED: {why}");
+}
+
+/// Takes root's rights to look into every process from what it starts. Who has none needs nobody to take them.
+fn without_rights() -> &'static [&'static str] {
+    if geteuid().is_root() { &["setpriv", "--bounding-set", "-sys_ptrace,-sys_admin,-perfmon", "--"] } else { &[] }
+}
+
+/// Whether another process of the same user, without rights besides, may look into a process.
+fn may_look_into(pid: u32) -> Result<bool, Failure> {
+    let file = format!("/proc/{pid}/environ");
+    let arguments = [without_rights(), &["cat", &file]].concat();
+    let output = Command::new(arguments[0]).args(&arguments[1..]).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    assert!(output.status.success() || said.contains("Permission denied"), "{said}");
+    Ok(output.status.success())
+}
+
+/// A process that does nothing, for comparison.
+struct Idle(Child);
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        drop((self.0.kill(), self.0.wait()));
+    }
+}
+
 #[tokio::test]
-async fn a_node_leaves_no_core() -> Result<(), Failure> {
-    if core_limits(std::process::id())?[1] == "0" {
-        eprintln!("SKIPPED: no process here may leave a core, whatever it does itself");
+async fn a_node_leaves_no_core_and_nobody_looks_into_it_but_root() -> Result<(), Failure> {
+    if !allow_cores()? {
+        skipped("no process here may leave a core, whatever it does itself");
         return Ok(());
     }
-    let node = Node::start()?;
+    let idle = [without_rights(), &["sleep", "600"]].concat();
+    let idle = Idle(Command::new(idle[0]).args(&idle[1..]).spawn()?);
+    let node = Node::start_by(without_rights())?;
+    assert!(may_look_into(idle.0.id())?, "into a process that has nothing against it");
+    assert!(!may_look_into(node.pid())?, "into a node");
+    assert_ne!(core_limits(idle.0.id())?[1], "0");
     assert_eq!(core_limits(node.pid())?, ["0", "0"]);
+    Ok(())
+}
+
+/// The arguments of a command about the node's cluster.
+fn about(node: &Node, command: &str) -> Vec<String> {
+    let data = node.data_dir().display().to_string();
+    let words = [command, "--data-dir", &data, "--cluster-id", CLUSTER, "--key-arn", node.key_arn(), "--allow-swap"];
+    words.map(ToOwned::to_owned).to_vec()
+}
+
+/// Waits for somebody to open a named pipe, and gives its other end.
+fn opened(pipe: &Path) -> Result<File, Failure> {
+    let began = Instant::now();
+    loop {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+        match open(pipe, flags, Mode::empty()) {
+            Ok(end) => return Ok(end.into()),
+            Err(error) if began.elapsed() > PATIENCE => return Err(format!("nobody opens the pipe: {error}").into()),
+            Err(_) => sleep(Duration::from_millis(10)),
+        }
+    }
+}
+
+/// What `custody verify` said on standard output and in the log. It is held as it is about to ask for its first key, and must
+/// be hardened by then.
+fn verified(node: &Node, more: &[&str]) -> Result<(String, String), Failure> {
+    let (keys, aside) = (node.kms_file(), node.data_dir().join("kms-aside.json"));
+    std::fs::rename(&keys, &aside)?;
+    mkfifoat(CWD, &keys, Mode::RUSR | Mode::WUSR)?;
+    let mut verify = command(without_rights());
+    verify.args(about(node, "verify")).args(more).env("RUST_LOG", "off");
+    let verify = verify.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let mut pipe = opened(&keys)?;
+    let (limits, seen) = (core_limits(verify.id()), may_look_into(verify.id()));
+    let text = std::fs::read(&aside)?;
+    std::fs::rename(&aside, &keys)?;
+    pipe.write_all(&text)?;
+    drop(pipe);
+    let output = verify.wait_with_output()?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(limits?, ["0", "0"], "it holds zone keys and rows");
+    assert!(!seen?, "others may look into it");
+    Ok((String::from_utf8(output.stdout)?, String::from_utf8(output.stderr)?))
+}
+
+#[tokio::test]
+async fn a_verify_leaves_no_core_and_writes_down_its_calls_to_kms() -> Result<(), Failure> {
+    if !allow_cores()? {
+        skipped("no process here may leave a core, whatever it does itself");
+        return Ok(());
+    }
+    let mut node = Node::start()?;
+    node.stop()?;
+    let made = command(&[]).args(about(&node, "backup")).args(["--backup", BACKUP]).output()?;
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    for (more, found) in [(&[][..], "authenticated, 0 bad"), (&["--backup", BACKUP], "0 bad")] {
+        let (out, log) = verified(&node, more)?;
+        assert!(out.contains(found), "{out}");
+        let is_decrypt = |line: &&str| line.contains("custody_kms::ledger") && line.contains("kms:Decrypt");
+        let calls: Vec<&str> = log.lines().filter(is_decrypt).collect();
+        assert!(!calls.is_empty() && calls.iter().all(|call| call.contains(node.key_arn())), "{more:?}: {log}");
+        assert!(!out.contains("custody_kms"), "findings alone: {out}");
+    }
     Ok(())
 }

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{Node, Nodes, lock};
 use crate::{
-    access::{Privilege, api_keys},
+    access::{Caller, Privilege, api_keys},
     backup,
     cluster::{self, Phase, Row},
     cmek::{DbLedger, KmsCall},
@@ -99,8 +99,8 @@ impl Nodes {
                 ToControl::AskAccess { id, digest } => {
                     let (nodes, project, outgoing) = (Arc::clone(self), row.project_id.clone(), outgoing.clone());
                     asks.spawn(async move {
-                        let level = nodes.access(&project, &digest).await;
-                        drop(outgoing.send(&ToNode::Access { id, level }).await);
+                        let (level, uses_keys) = nodes.access(&project, &digest).await;
+                        drop(outgoing.send(&ToNode::Access { id, level, uses_keys }).await);
                     });
                 }
                 ToControl::Calls(calls) => calls.into_iter().for_each(|call| self.ledger.take(call_of(&row.id, call))),
@@ -164,29 +164,34 @@ impl Nodes {
         Ok(sessions.named(name, Arc::new(ledger)))
     }
 
-    /// What the holder of an API key may do with the data of a project's clusters.
-    async fn access(&self, project: &str, digest: &str) -> Access {
-        let caller = match api_keys::by_digest(&self.db, digest).await {
-            Ok(caller) => caller,
+    /// What the holder of an API key may do with a project's clusters: see [`access_of`].
+    async fn access(&self, project: &str, digest: &str) -> (Access, bool) {
+        match api_keys::by_digest(&self.db, digest).await {
+            Ok(caller) => access_of(&caller, project),
             Err(error) => {
                 // Whatever kept us from knowing the key, it opens nothing.
                 if error.kind != Kind::Unauthenticated {
                     tracing::error!(%error, "an API key that a node was shown can't be looked up");
                 }
-                return Access::None;
+                (Access::None, false)
             }
-        };
-        let may = |privilege| caller.may(privilege, Some(project));
-        if may(Privilege::ManageClusters) && may(Privilege::WriteData) {
-            Access::Admin
-        } else if may(Privilege::WriteData) {
-            Access::Write
-        } else if may(Privilege::ReadData) {
-            Access::Read
-        } else {
-            Access::None
         }
     }
+}
+
+/// Which calls somebody may make to a project's clusters, and whether that is to put databases under its keys (rule 26).
+fn access_of(caller: &Caller, project: &str) -> (Access, bool) {
+    let may = |privilege| caller.may(privilege, Some(project));
+    let level = if may(Privilege::ManageClusters) && may(Privilege::WriteData) {
+        Access::Admin
+    } else if may(Privilege::WriteData) {
+        Access::Write
+    } else if may(Privilege::ReadData) {
+        Access::Read
+    } else {
+        Access::None
+    };
+    (level, may(Privilege::UseKeys))
 }
 
 impl Node {
@@ -234,5 +239,25 @@ fn call_of(cluster: &str, call: CallRecord) -> KmsCall {
         outcome: call.outcome,
         code: call.code,
         request_id: call.request_id,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{Role, callers};
+
+    #[test]
+    fn who_may_write_rows_puts_no_database_under_a_key_and_who_keeps_the_keys_reads_none() {
+        for (role, access) in [
+            (Role::ProjectReadOnly, (Access::Read, false)),
+            (Role::ProjectReadWrite, (Access::Write, false)),
+            (Role::ProjectAdmin, (Access::Admin, true)),
+            (Role::KeyCustodian, (Access::None, false)),
+        ] {
+            assert_eq!(access_of(&callers::with(role, "proj-a"), "proj-a"), access, "{role}");
+            assert_eq!(access_of(&callers::with(role, "proj-a"), "proj-b"), (Access::None, false), "{role}");
+        }
+        assert_eq!(access_of(&callers::owner(), "proj-a"), (Access::Admin, true));
     }
 }

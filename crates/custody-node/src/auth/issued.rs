@@ -17,12 +17,26 @@ const HOLDS: Duration = Duration::from_secs(10);
 
 /// What the holder of an API key may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub struct Access {
+    /// Which calls.
+    pub level: Level,
+    /// Put a database under a key of its own: one that the cluster may use for that.
+    pub uses_keys: bool,
+}
+
+impl Access {
+    /// All that there is.
+    pub const EVERYTHING: Self = Self { level: Level::Admin, uses_keys: true };
+}
+
+/// Which calls the holder of an API key may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
     /// Reading calls.
     Read,
     /// Every call but those that manage users.
     Write,
-    /// Everything.
+    /// Every call.
     Admin,
 }
 
@@ -90,6 +104,8 @@ mod tests {
 
     use super::*;
 
+    const READS: Access = Access { level: Level::Read, uses_keys: false };
+
     #[derive(Default)]
     struct Counting(AtomicUsize);
 
@@ -99,7 +115,7 @@ mod tests {
             self.0.fetch_add(1, Ordering::SeqCst);
             match digest {
                 _ if digest == sha256("custody_down") => Err(CannotAsk),
-                _ if digest == sha256("custody_read") => Ok(Some(Access::Read)),
+                _ if digest == sha256("custody_read") => Ok(Some(READS)),
                 _ => Ok(None),
             }
         }
@@ -110,7 +126,7 @@ mod tests {
         let counting = Arc::new(Counting::default());
         let issued = Issued::new(counting.clone());
         for _ in 0..3 {
-            assert_eq!(issued.access([1; 32], "custody_read").await, Ok(Access::Read));
+            assert_eq!(issued.access([1; 32], "custody_read").await, Ok(READS));
             assert_eq!(issued.access([2; 32], "custody_wrong").await, Err(Denied::Wrong));
         }
         assert_eq!(counting.0.load(Ordering::SeqCst), 2);
@@ -124,9 +140,9 @@ mod tests {
     async fn an_answer_does_not_hold_for_long() {
         let issued = Issued::new(Arc::new(Counting::default()));
         let now = Instant::now();
-        issued.remember([1; 32], Some(Access::Admin), now);
+        issued.remember([1; 32], Some(Access::EVERYTHING), now);
         let almost = HOLDS.saturating_sub(Duration::from_millis(1));
-        assert_eq!(issued.remembered(&[1; 32], now + almost), Some(Ok(Access::Admin)));
+        assert_eq!(issued.remembered(&[1; 32], now + almost), Some(Ok(Access::EVERYTHING)));
         assert_eq!(issued.remembered(&[1; 32], now + HOLDS), None);
     }
 

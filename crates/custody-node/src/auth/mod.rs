@@ -20,13 +20,13 @@ use axum::http::HeaderValue;
 use base64::Engine as _;
 use custody_engine::{Engine, EngineError};
 use custody_password::{Tag, Throttle, hash as hash_password};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use zeroize::Zeroizing;
 
 use issued::Issued;
-pub use issued::{Access, ApiKeys, CannotAsk};
+pub use issued::{Access, ApiKeys, CannotAsk, Level};
 
-use crate::limits::{CHECKS_AT_ONCE, KNOWN, LONGEST, TURN};
+use crate::limits::{CHECKS_AT_ONCE, KNOWN, LONGEST, TURN, WAITING};
 
 /// The user that exists from the start and may manage the others.
 pub(crate) const ROOT: &str = "root";
@@ -44,14 +44,22 @@ impl Caller {
     /// Whether the caller may manage users.
     pub(crate) fn is_admin(&self) -> bool {
         match self {
-            Self::ApiKey(access) => *access == Access::Admin,
+            Self::ApiKey(access) => access.level == Level::Admin,
+            Self::User(name) => &**name == ROOT,
+        }
+    }
+
+    /// Whether the caller may put a database under a key of its choosing (rule 26).
+    pub(crate) fn uses_keys(&self) -> bool {
+        match self {
+            Self::ApiKey(access) => access.uses_keys,
             Self::User(name) => &**name == ROOT,
         }
     }
 
     /// Whether the caller may do nothing but read.
     pub(crate) fn only_reads(&self) -> bool {
-        matches!(self, Self::ApiKey(Access::Read))
+        matches!(self, Self::ApiKey(Access { level: Level::Read, .. }))
     }
 }
 
@@ -77,8 +85,9 @@ impl Denied {
     pub(crate) fn code(&self) -> tonic::Code {
         match self {
             Self::Missing | Self::Wrong => tonic::Code::Unauthenticated,
-            Self::Throttled(_) | Self::Busy => tonic::Code::ResourceExhausted,
-            Self::Sealed | Self::Unchecked => tonic::Code::Unavailable,
+            Self::Throttled(_) => tonic::Code::ResourceExhausted,
+            // What clients try again by themselves.
+            Self::Busy | Self::Sealed | Self::Unchecked => tonic::Code::Unavailable,
         }
     }
 }
@@ -120,6 +129,8 @@ pub(crate) struct Authenticator {
     /// Counts password changes: a check that began before one must not be remembered after it.
     changes: AtomicU64,
     throttle: Arc<Throttle>,
+    /// Room for those who wait to be known.
+    places: Semaphore,
     turns: Arc<Semaphore>,
 }
 
@@ -167,6 +178,7 @@ impl Authenticator {
             known: Mutex::default(),
             changes: AtomicU64::new(0),
             throttle: Arc::default(),
+            places: Semaphore::new(WAITING),
             turns: Arc::new(Semaphore::new(CHECKS_AT_ONCE)),
         })
     }
@@ -196,7 +208,7 @@ impl Authenticator {
         for token in &tokens {
             let tag = self.tag(token.as_bytes());
             if self.is_api_key(&tag) {
-                return Ok(Caller::ApiKey(Access::Admin));
+                return Ok(Caller::ApiKey(Access::EVERYTHING));
             }
             if let Some(user) = self.known(&tag) {
                 return Ok(Caller::User(user));
@@ -207,6 +219,7 @@ impl Authenticator {
         }
         // Without a colon it is no user's: an API key, if anything.
         if let Some(issued) = &self.issued {
+            let _place = self.place()?;
             for token in &tokens {
                 match issued.access(self.tag(token.as_bytes()), token).await {
                     Err(Denied::Wrong) => {}
@@ -217,21 +230,65 @@ impl Authenticator {
         Err(self.stranger(Denied::Wrong).await)
     }
 
+    /// Lets in a user who shows the password. What was right is known from then on.
     async fn sign_in(&self, credential: Tag, user: &str, password: &str) -> Result<Caller, Denied> {
-        let user_tag = self.tag(user.as_bytes());
-        self.throttle.admit(&user_tag, Instant::now()).map_err(Denied::Throttled)?;
-        let Ok(Ok(turn)) = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await else {
-            return Err(Denied::Busy);
-        };
+        let turn = self.turn(user).await?;
         // Many connections of one client start at once; the first to be checked answers for the others.
         if let Some(user) = self.known(&credential) {
             return Ok(Caller::User(user));
         }
         let changes = self.changes.load(Ordering::Acquire);
+        // The turn is kept until the credential is known, for those who wait with the same one.
+        let _turn = self.compare(turn, user, Zeroizing::new(password.to_owned())).await?;
+        let user: Arc<str> = user.into();
+        self.remember(credential, &user, changes);
+        Ok(Caller::User(user))
+    }
+
+    /// Whether the password is the user's; for requests that carry one. Failures count as failed sign-ins. It asks the hash
+    /// alone and leaves nothing behind: what is sent so is no credential that a call may come with.
+    pub(crate) async fn verify(&self, user: &str, password: &Zeroizing<String>) -> Result<bool, Denied> {
+        let turn = self.turn(user).await?;
+        match self.compare(turn, user, password.clone()).await {
+            Ok(_) => Ok(true),
+            Err(Denied::Wrong) => Ok(false),
+            Err(denied) => Err(denied),
+        }
+    }
+
+    /// A turn to have the user's password checked.
+    async fn turn(&self, user: &str) -> Result<OwnedSemaphorePermit, Denied> {
+        self.admit(&self.tag(user.as_bytes()))?;
+        let _place = self.place()?;
+        match tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await {
+            Ok(Ok(turn)) => Ok(turn),
+            _ => Err(Denied::Busy),
+        }
+    }
+
+    /// Turns away who guesses at the user's password before the wait is over.
+    fn admit(&self, user: &Tag) -> Result<(), Denied> {
+        self.throttle.admit(user, Instant::now()).map_err(Denied::Throttled)
+    }
+
+    /// Room to wait in. A stranger who waits takes memory, so that there is no more than could have a turn in time.
+    fn place(&self) -> Result<SemaphorePermit<'_>, Denied> {
+        self.places.try_acquire().map_err(|_| Denied::Busy)
+    }
+
+    /// Compares the password with the user's by argon2id. Gives the turn back if it is right.
+    async fn compare(
+        &self,
+        turn: OwnedSemaphorePermit,
+        user: &str,
+        password: Zeroizing<String>,
+    ) -> Result<OwnedSemaphorePermit, Denied> {
+        let user_tag = self.tag(user.as_bytes());
+        // Looked at anew: guesses that were sent all at once began to wait before the first of them had failed.
+        self.admit(&user_tag)?;
         let stored = self.stored_hash(user).await?;
         let exists = stored.is_some();
         let hash = stored.unwrap_or_else(|| self.decoy.clone());
-        let password = Zeroizing::new(password.to_owned());
         let throttle = Arc::clone(&self.throttle);
         // To its end, even if the client goes away: a check that is under way keeps its turn, and a wrong guess counts.
         let check = tokio::spawn(async move {
@@ -243,27 +300,10 @@ impl Authenticator {
             }
             (right, turn)
         });
-        // The turn is kept until the credential is known, for those who wait with the same one.
-        let _turn = match check.await {
-            Ok((true, turn)) => turn,
-            Ok((false, _)) => return Err(Denied::Wrong),
-            Err(_) => return Err(Denied::Unchecked),
-        };
-        let user: Arc<str> = user.into();
-        self.remember(credential, &user, changes);
-        Ok(Caller::User(user))
-    }
-
-    /// Whether the password is the user's; for requests that carry one. Failures count as failed sign-ins.
-    pub(crate) async fn verify(&self, user: &str, password: &Zeroizing<String>) -> Result<bool, Denied> {
-        // The tag of no token, so that nothing is remembered under a credential that was not sent as one.
-        match self.sign_in(self.tag(format!("\0{user}").as_bytes()), user, password).await {
-            Ok(_) => {
-                self.forget(user);
-                Ok(true)
-            }
-            Err(Denied::Wrong) => Ok(false),
-            Err(denied) => Err(denied),
+        match check.await {
+            Ok((true, turn)) => Ok(turn),
+            Ok((false, _)) => Err(Denied::Wrong),
+            Err(_) => Err(Denied::Unchecked),
         }
     }
 
@@ -335,26 +375,65 @@ fn process_key() -> Result<hmac::Key, AuthError> {
 }
 
 /// Credentials that are known beforehand, by keyed hash: all that is known where the users are sealed.
+///
+/// They are compared without argon2id, which would be no use beside them in plain text; who guesses is slowed down all the
+/// same.
 pub(crate) struct Known {
     key: hmac::Key,
-    tags: Vec<Tag>,
+    credentials: Vec<Expected>,
+    throttle: Throttle,
+}
+
+/// A credential that is known beforehand.
+struct Expected {
+    /// Whose it is, for the throttle.
+    owner: Tag,
+    token: Tag,
 }
 
 impl Known {
     pub(crate) fn new(credentials: &[Zeroizing<String>]) -> Result<Self, AuthError> {
         let key = process_key()?;
-        let tags = credentials.iter().map(|credential| tag(&key, credential.as_bytes())).collect();
-        Ok(Self { key, tags })
+        let expected = |token: &Zeroizing<String>| Expected {
+            owner: tag(&key, owner(token).as_bytes()),
+            token: tag(&key, token.as_bytes()),
+        };
+        Ok(Self { credentials: credentials.iter().map(expected).collect(), key, throttle: Throttle::default() })
     }
 
-    /// Whether a header shows one of them.
-    pub(crate) fn fits(&self, header: &HeaderValue) -> bool {
+    /// Whether a header shows one of them. While whoever guesses at one has to wait, nobody shows it.
+    pub(crate) fn fits(&self, header: &HeaderValue, now: Instant) -> bool {
         let shown = tokens(header.as_bytes()).unwrap_or_default();
-        let equal = |tag: &Tag| {
-            self.tags.iter().filter(|known| constant_time::verify_slices_are_equal(*known, tag).is_ok()).count()
-        };
-        shown.iter().map(|token| equal(&tag(&self.key, token.as_bytes()))).sum::<usize>() > 0
+        // A user's token has a colon; the base64 that clients send it as has none, and is no guess at an API key.
+        let users = shown.iter().position(|token| token.contains(':'));
+        let meant = users.map_or(&shown[..], |at| &shown[at..=at]);
+        let Some(first) = meant.first() else { return false };
+        let owner = tag(&self.key, owner(first).as_bytes());
+        // Only of those whose credential is known guesses are counted, so that no crowd of names washes these out.
+        let is_known = self.credentials.iter().any(|expected| expected.owner == owner);
+        if !is_known || self.throttle.admit(&owner, now).is_err() {
+            return false;
+        }
+        let fits = meant.iter().filter(|token| self.is_expected(token)).count() > 0;
+        if fits {
+            self.throttle.succeeded(&owner);
+        } else {
+            self.throttle.failed(owner, now);
+        }
+        fits
     }
+
+    fn is_expected(&self, token: &str) -> bool {
+        let shown = tag(&self.key, token.as_bytes());
+        // Every one is compared, so that the time taken tells nothing about which one it was.
+        let equal = |expected: &&Expected| constant_time::verify_slices_are_equal(&expected.token, &shown).is_ok();
+        self.credentials.iter().filter(equal).count() > 0
+    }
+}
+
+/// Whose token it is: the user before the colon, or nobody's, as all API keys are.
+fn owner(token: &str) -> &str {
+    token.split_once(':').map_or("", |(user, _)| user)
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

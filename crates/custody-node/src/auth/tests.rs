@@ -67,10 +67,10 @@ async fn an_api_key_is_let_in_without_asking_for_a_user() {
     let book = Arc::new(Book::default());
     let auth = authenticator(Arc::clone(&book)).await;
     let before = book.asked.load(Ordering::Relaxed);
-    assert_eq!(check(&auth, API_KEY).await, Ok(Caller::ApiKey(Access::Admin)));
+    assert_eq!(check(&auth, API_KEY).await, Ok(Caller::ApiKey(Access::EVERYTHING)));
     assert_eq!(
         auth.check(Some(&HeaderValue::from_static("Bearer key-0123456789abcdef0123"))).await,
-        Ok(Caller::ApiKey(Access::Admin))
+        Ok(Caller::ApiKey(Access::EVERYTHING))
     );
     assert_eq!(book.asked.load(Ordering::Relaxed), before);
 }
@@ -114,7 +114,7 @@ async fn a_credential_is_known_under_a_hash_that_no_other_process_can_make() {
     assert_eq!((known(&one).len(), known(&other).len()), (1, 1));
     assert_ne!(known(&one), known(&other));
     assert_ne!(one.api_keys, other.api_keys);
-    let beforehand = || Known::new(&[secret("root:first-password")]).unwrap().tags;
+    let beforehand = || Known::new(&[secret("root:first-password")]).unwrap().credentials[0].token;
     assert_ne!(beforehand(), beforehand());
 }
 
@@ -165,11 +165,150 @@ async fn guessing_is_slowed_down_but_a_known_credential_still_gets_in() {
 }
 
 #[tokio::test]
-async fn verifying_a_password_in_a_request_leaves_no_credential_behind() {
+async fn guesses_sent_all_at_once_are_slowed_down_as_those_that_come_one_by_one() {
+    let book = Arc::new(Book::default());
+    let auth = Arc::new(authenticator(Arc::clone(&book)).await);
+    let asked = book.asked.load(Ordering::Relaxed);
+    let guesses = (0..200).map(|guess| {
+        let auth = Arc::clone(&auth);
+        tokio::spawn(async move { check(&auth, &format!("root:guess-{guess}")).await.unwrap_err() })
+    });
+    let denied: Vec<Denied> = futures::future::join_all(guesses).await.into_iter().map(Result::unwrap).collect();
+    // Each check asks for the hash once.
+    let checked = book.asked.load(Ordering::Relaxed) - asked;
+    assert_eq!(denied.iter().filter(|denied| **denied == Denied::Wrong).count(), checked);
+    // What was under way as the first wait began is checked to its end.
+    assert!((1..FREE + CHECKS_AT_ONCE).contains(&checked), "{checked} of 200 guesses were looked at");
+    assert!(denied.iter().any(|denied| matches!(denied, Denied::Throttled(_))), "{denied:?}");
+}
+
+/// Waits until as many wait as may.
+async fn no_more_room(auth: &Authenticator) {
+    while auth.places.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn strangers_beyond_those_who_may_wait_are_turned_away_at_once_and_the_known_get_in() {
+    let auth = Arc::new(authenticator(Arc::default()).await);
+    check(&auth, "root:first-password").await.unwrap();
+    let turns = Arc::clone(&auth.turns).acquire_many_owned(u32::try_from(CHECKS_AT_ONCE).unwrap()).await.unwrap();
+    let waiting: Vec<_> = (0..WAITING)
+        .map(|stranger| {
+            let auth = Arc::clone(&auth);
+            tokio::spawn(async move { check(&auth, &format!("stranger-{stranger}:password")).await })
+        })
+        .collect();
+    no_more_room(&auth).await;
+    let began = Instant::now();
+    let denied = check(&auth, "one-more:password").await.unwrap_err();
+    assert_eq!((denied.code(), denied), (tonic::Code::Unavailable, Denied::Busy));
+    assert_eq!(auth.verify("one-more", &secret("password")).await, Err(Denied::Busy));
+    assert!(began.elapsed() < TURN / 2, "it waited");
+    assert_eq!(check(&auth, "root:first-password").await, Ok(Caller::User(ROOT.into())));
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+    futures::future::join_all(waiting).await;
+    drop(turns);
+    assert_eq!(check(&auth, "one-more:password").await, Err(Denied::Wrong), "there is room again");
+}
+
+#[tokio::test]
+async fn those_whose_key_somebody_else_is_asked_about_take_room_too() {
+    struct Silent;
+    #[async_trait]
+    impl ApiKeys for Silent {
+        async fn access(&self, _: &str) -> Result<Option<Access>, CannotAsk> {
+            std::future::pending().await
+        }
+    }
+    let auth = Arc::new(authenticator(Arc::default()).await.with_issued(Some(Arc::new(Silent))));
+    let waiting: Vec<_> = (0..WAITING)
+        .map(|stranger| {
+            let auth = Arc::clone(&auth);
+            tokio::spawn(async move { check(&auth, &format!("custody_{stranger}")).await })
+        })
+        .collect();
+    no_more_room(&auth).await;
+    assert_eq!(check(&auth, "custody_more").await, Err(Denied::Busy));
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test]
+async fn verifying_a_password_in_a_request_makes_no_credential_and_asks_none() {
     let auth = authenticator(Arc::default()).await;
+    let before = auth.changes.load(Ordering::Acquire);
     assert_eq!(auth.verify(ROOT, &secret("first-password")).await, Ok(true));
     assert_eq!(auth.verify(ROOT, &secret("other-password")).await, Ok(false));
     assert!(auth.known.lock().unwrap().is_empty());
+    assert_eq!(auth.changes.load(Ordering::Acquire), before, "nothing was remembered that would have to be forgotten");
+    // Whatever is known of the user, another password stays wrong.
+    for token in ["root:first-password", "\0root", "root", "root:"] {
+        auth.remember(auth.tag(token.as_bytes()), &ROOT.into(), before);
+    }
+    assert_eq!(auth.verify(ROOT, &secret("other-password")).await, Ok(false));
+}
+
+/// On several threads, so that a moment between two steps would be found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn no_token_without_a_password_is_let_in_while_one_is_verified() {
+    let auth = Arc::new(authenticator(Arc::default()).await);
+    let verified = tokio::spawn({
+        let auth = Arc::clone(&auth);
+        async move {
+            for _ in 0..20 {
+                assert_eq!(auth.verify(ROOT, &secret("first-password")).await, Ok(true));
+            }
+        }
+    });
+    while !verified.is_finished() {
+        for header in ["AHJvb3Q=", "cm9vdA==", "root"] {
+            let told = auth.check(Some(&HeaderValue::from_static(header))).await;
+            assert_eq!(told, Err(Denied::Wrong), "{header}");
+        }
+        tokio::task::yield_now().await;
+    }
+    verified.await.unwrap();
+}
+
+/// A node whose users are sealed, with root's password and an API key from its settings.
+fn known_beforehand() -> Known {
+    Known::new(&[secret("root:first-password"), secret(API_KEY)]).unwrap()
+}
+
+#[test]
+fn guessing_at_a_sealed_node_is_slowed_down_for_each_credential_by_itself() {
+    let known = known_beforehand();
+    let now = Instant::now();
+    assert!(known.fits(&milvus_header("root:first-password"), now) && known.fits(&milvus_header(API_KEY), now));
+    for guess in 0..FREE {
+        assert!(!known.fits(&milvus_header(&format!("root:guess-{guess}")), now));
+    }
+    for header in [milvus_header("root:first-password"), HeaderValue::from_static("Bearer root:first-password")] {
+        assert!(!known.fits(&header, now), "what is right among guesses looks like them");
+    }
+    assert!(known.fits(&HeaderValue::from_static(API_KEY), now), "who has an API key is another");
+    assert!(known.fits(&milvus_header("root:first-password"), now + Duration::from_secs(1)));
+    for guess in 0..FREE {
+        assert!(!known.fits(&milvus_header(&format!("key-{guess}")), now));
+    }
+    assert!(!known.fits(&milvus_header(API_KEY), now) && !known.fits(&HeaderValue::from_static(API_KEY), now));
+    assert!(known.fits(&milvus_header("root:first-password"), now));
+}
+
+#[test]
+fn the_clusters_own_users_keep_nobody_from_hearing_why_it_is_sealed() {
+    let known = known_beforehand();
+    let now = Instant::now();
+    // They try again all the time, and can't be known here. More names than a throttle remembers: none washes a wait out.
+    for guess in 0..FREE {
+        assert!(!known.fits(&milvus_header(&format!("root:guess-{guess}")), now));
+    }
+    for user in 0..5_000 {
+        assert!(!known.fits(&milvus_header(&format!("user-{user}:password")), now + Duration::from_millis(1)));
+    }
+    assert!(!known.fits(&milvus_header("root:first-password"), now + Duration::from_millis(2)));
+    assert!(known.fits(&milvus_header(API_KEY), now));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Databases: each is an encryption zone of its own.
 
-use custody_engine::{DatabaseInfo, NewDatabase};
+use custody_engine::{CIPHER_KEY, DatabaseInfo, NewDatabase};
 use milvus::proto::{
     common::{KeyValuePair, Status},
     milvus::{
@@ -15,8 +15,12 @@ use crate::{
     errors::Failure,
 };
 
-pub(super) async fn create(node: &Adapter, _: &Call, request: CreateDatabaseRequest) -> Result<Status, Failure> {
+pub(super) async fn create(node: &Adapter, call: &Call, request: CreateDatabaseRequest) -> Result<Status, Failure> {
     let database = NewDatabase { name: request.db_name, properties: pairs(&request.properties) };
+    // A key that is in use can't be deleted by its custodian: who may write rows has no say in that.
+    if database.properties.contains_key(CIPHER_KEY) && !call.caller.uses_keys() {
+        return Err(Failure::no_use_of_keys());
+    }
     node.engine.create_database(database).await?;
     Ok(Status::default())
 }
@@ -50,7 +54,7 @@ pub(super) async fn describe(
     };
     tell("cipher.enabled", database.encrypted.to_string());
     if let Some(key) = &database.key {
-        tell("cipher.key", key.clone());
+        tell(CIPHER_KEY, key.clone());
     }
     Ok(DescribeDatabaseResponse {
         db_id: number(&database),

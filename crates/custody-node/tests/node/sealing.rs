@@ -2,21 +2,46 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::common::{PASSWORD, Running, as_root, root, start, with_token};
+use crate::common::{API_KEY, PASSWORD, Running, as_root, root, start_under, with_token};
+use async_trait::async_trait;
+use aws_lc_rs::digest::{SHA256, digest};
+use base64::Engine as _;
 use custody_engine::Engine;
 use custody_keyring::{Keyring, LeasePolicy, SystemClock};
 use custody_kms::{KeyState, RootKeyRef, scripted::ScriptedKms};
+use custody_node::{Access, ApiKeys, CannotAsk, Level};
 use custody_store::SealedZones;
 use milvus::proto::{
     common::KeyValuePair,
     milvus::{
-        CheckHealthRequest, CreateDatabaseRequest, ListDatabasesRequest, ShowCollectionsRequest,
-        milvus_service_client::MilvusServiceClient,
+        CheckHealthRequest, CreateCredentialRequest, CreateDatabaseRequest, ListDatabasesRequest,
+        ShowCollectionsRequest, milvus_service_client::MilvusServiceClient,
     },
 };
 use object_store::{ObjectStore, memory::InMemory};
 use serde_json::json;
 use tonic::{Code, Request, transport::Channel};
+
+/// API keys of somebody who says what each may do.
+struct Issuer;
+
+const WRITER: &str = "custody_writer";
+const MANAGER: &str = "custody_manager";
+
+#[async_trait]
+impl ApiKeys for Issuer {
+    async fn access(&self, asked: &str) -> Result<Option<Access>, CannotAsk> {
+        let is = |key: &str| {
+            let digits = digest(&SHA256, key.as_bytes());
+            digits.as_ref().iter().enumerate().all(|(at, byte)| asked[2 * at..2 * at + 2] == format!("{byte:02x}"))
+        };
+        Ok(match () {
+            () if is(WRITER) => Some(Access { level: Level::Write, uses_keys: false }),
+            () if is(MANAGER) => Some(Access { level: Level::Admin, uses_keys: true }),
+            () => None,
+        })
+    }
+}
 
 struct Cluster {
     node: Running,
@@ -44,7 +69,7 @@ async fn cluster() -> Cluster {
     );
     let keyring = Arc::new(keyring.unwrap());
     let engine = Engine::create(Arc::new(SealedZones::new(store, Arc::clone(&keyring), id))).await.unwrap();
-    let node = start(engine);
+    let node = start_under(engine, Some(Arc::new(Issuer)));
     let key = KeyValuePair { key: "cipher.key".into(), value: tenants.key_arn().to_string() };
     let request = CreateDatabaseRequest { db_name: "tenant".into(), properties: vec![key], ..Default::default() };
     let status = node.raw().await.create_database(as_root(request)).await.unwrap().into_inner();
@@ -145,5 +170,39 @@ async fn contradictions_about_a_databases_key_are_refused_and_leave_nothing() {
         let status = raw.create_database(as_root(request)).await.unwrap().into_inner();
         assert_ne!(status.code, 0);
         assert_eq!(databases(&mut raw).await, ["default", "tenant"]);
+    }
+}
+
+#[tokio::test]
+async fn a_database_is_put_under_a_key_of_its_own_by_who_may_use_keys_alone() {
+    let cluster = cluster().await;
+    let mut raw = cluster.node.raw().await;
+    let password = base64::engine::general_purpose::STANDARD.encode("password-of-ann");
+    let ann = CreateCredentialRequest { username: "ann".into(), password, ..Default::default() };
+    raw.create_credential(as_root(ann)).await.unwrap();
+    let arn = cluster.tenants.key_arn().to_string();
+    let properties = vec![KeyValuePair { key: "cipher.key".into(), value: arn.clone() }];
+    for token in [WRITER, "ann:password-of-ann"] {
+        let request =
+            CreateDatabaseRequest { db_name: "mine".into(), properties: properties.clone(), ..Default::default() };
+        let status = raw.create_database(with_token(token, request)).await.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied, "{token}");
+        assert!(status.message().contains("cipher.key") && status.message().contains("ProjectAdmin"), "{status}");
+        let body = json!({ "dbName": "mine", "properties": { "cipher.key": arn } }).to_string();
+        let (status, answer) = cluster.node.post("databases/create", Some(token), &body).await;
+        assert_eq!((status, &answer["code"]), (403, &1401.into()), "{token}: {answer}");
+        assert!(!databases(&mut raw).await.contains(&"mine".to_owned()), "{token}");
+        // One under the cluster's key is anybody's who may write.
+        let body = json!({ "dbName": format!("of_{}", token.len()) }).to_string();
+        assert_eq!(cluster.node.post("databases/create", Some(token), &body).await.1["code"], 0, "{token}");
+    }
+    let root = root();
+    for (number, token) in [MANAGER, API_KEY, &root].into_iter().enumerate() {
+        let body = json!({ "dbName": format!("t{number}"), "properties": { "cipher.key": arn } }).to_string();
+        assert_eq!(cluster.node.post("databases/create", Some(token), &body).await.1["code"], 0, "{token}");
+        let name = format!("g{number}");
+        let request = CreateDatabaseRequest { db_name: name, properties: properties.clone(), ..Default::default() };
+        let status = raw.create_database(with_token(token, request)).await.unwrap().into_inner();
+        assert_eq!(status.code, 0, "{token}: {}", status.reason);
     }
 }

@@ -27,7 +27,7 @@ pub(crate) const CLUSTER: &str = "in01-rust-sdk";
 /// What a test ends with when it fails.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_custody");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_custody");
 const PASSWORD: &str = "correct-horse-battery-staple";
 /// What the log says when the process is the keyless stub from now on.
 const STUB: &str = "this process holds no key and no data";
@@ -44,34 +44,41 @@ pub(crate) struct Node {
     child: Option<Child>,
     /// How often it was seen to become the keyless stub.
     stubs: usize,
+    /// What the program is started by, with arguments; by this process where there is nothing.
+    starter: &'static [&'static str],
 }
 
 impl Node {
     /// Makes a key and an encrypted cluster under it, and serves it.
     pub(crate) fn start() -> Result<Self, Failure> {
-        Self::start_with(false)
+        Self::start_with(false, &[])
+    }
+
+    /// The same, started by another program that becomes it.
+    pub(crate) fn start_by(starter: &'static [&'static str]) -> Result<Self, Failure> {
+        Self::start_with(false, starter)
     }
 
     /// The same with another key, under which a tenant's database can be made.
     pub(crate) fn start_with_tenant() -> Result<Self, Failure> {
-        Self::start_with(true)
+        Self::start_with(true, &[])
     }
 
-    fn start_with(tenant: bool) -> Result<Self, Failure> {
+    fn start_with(tenant: bool, starter: &'static [&'static str]) -> Result<Self, Failure> {
         let directory = tempfile::tempdir()?;
         let create_key = || kms(directory.path(), &["create-key"]).map(|arn| arn.trim().to_owned());
         let key_arn = create_key()?;
         let tenant_key = if tenant { Some(create_key()?) } else { None };
         let (held, address) = port::held()?;
         let port = address.port();
-        let mut node = Self { directory, port, _held: held, key_arn, tenant_key, child: None, stubs: 0 };
+        let mut node = Self { directory, port, _held: held, key_arn, tenant_key, child: None, stubs: 0, starter };
         node.spawn()?;
         Ok(node)
     }
 
     fn spawn(&mut self) -> Result<(), Failure> {
         let log = File::options().create(true).append(true).open(self.log())?;
-        let child = Command::new(PROGRAM)
+        let child = command(self.starter)
             .args(["node", "--cluster-id", CLUSTER, "--key-arn", &self.key_arn])
             .args(["--listen", &format!("127.0.0.1:{}", self.port), "--key-check-interval", "1s", "--allow-swap"])
             .arg("--data-dir")
@@ -182,6 +189,11 @@ impl Node {
         &self.key_arn
     }
 
+    /// Where the node's files are.
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// The file of the development KMS.
     pub(crate) fn kms_file(&self) -> PathBuf {
         self.directory.path().join("local-kms.json")
@@ -239,6 +251,18 @@ impl Drop for Node {
     fn drop(&mut self) {
         // Where it fails the process has ended already.
         self.kill().ok();
+    }
+}
+
+/// The program, started by another that becomes it, or by this process.
+pub(crate) fn command(starter: &[&str]) -> Command {
+    match starter {
+        [] => Command::new(PROGRAM),
+        [starter, arguments @ ..] => {
+            let mut command = Command::new(starter);
+            command.args(arguments).arg(PROGRAM);
+            command
+        }
     }
 }
 

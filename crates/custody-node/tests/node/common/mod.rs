@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use base64::Engine as _;
 use custody_engine::Engine;
-use custody_node::{Node, NodeOptions};
+use custody_node::{ApiKeys, Node, NodeOptions};
 use custody_store::PlainZones;
 use milvus::{
     proto::milvus::milvus_service_client::MilvusServiceClient,
@@ -32,12 +32,18 @@ pub(crate) struct Running {
 }
 
 pub(crate) fn start(engine: Arc<Engine>) -> Running {
+    start_under(engine, None)
+}
+
+/// A node to whose API keys somebody else gives their rights.
+pub(crate) fn start_under(engine: Arc<Engine>, issued_keys: Option<Arc<dyn ApiKeys>>) -> Running {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let options = NodeOptions {
         root_password: Some(PASSWORD.to_owned().into()),
         api_keys: vec![API_KEY.to_owned().into()],
+        issued_keys,
         ..NodeOptions::default()
     };
     tokio::spawn(Node::serve(engine, options, listener, async {
