@@ -118,6 +118,22 @@ impl Worker {
         });
     }
 
+    /// Gives up what is under way, and returns once nothing is written for it any more. That is not told, for the process ends:
+    /// the next one is given the work anew, unless it was done just now.
+    pub(crate) async fn stop(&self) {
+        let Some((job, task)) = self.with(|current| {
+            let known = current.as_mut()?;
+            known.progress.cancel();
+            Some((known.job.clone(), known.task.take()?))
+        }) else {
+            return;
+        };
+        tracing::info!(job, "a piece of work is given up, for the process ends");
+        if let Ok(state @ WorkState::Done(_)) = task.await {
+            self.bench.link.work(WorkReport { job, done: 0, total: 0, state });
+        }
+    }
+
     /// Tells how the work is, if that has changed. Whether it is done, once it has ended.
     pub(crate) async fn tell(&self) -> Option<bool> {
         let ended = self.with(|current| {
