@@ -234,7 +234,8 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
     let (opened, _keyring) = open(&settings, &args.keys, true).await?;
     let what = Restoring {
         how: if args.reencrypt { Bring::Anew } else { Bring::Rekey },
-        new: true,
+        anew_across_accounts: false,
+        into: Target::New,
         only: None,
         keep_database_keys: args.keep_database_keys,
         load: !args.no_load,

@@ -43,7 +43,7 @@ impl World {
             to_collection: to.into(),
         };
         let only = Some(vec![chosen("", POINTS, "a"), chosen(SHOP, POINTS, "b"), chosen(SHOP, "empty", "c")]);
-        let what = Restoring { new: false, only, ..everything(Bring::Rekey) };
+        let what = Restoring { into: serving(), only, ..everything(Bring::Rekey) };
         restore(&self.backups, backup, &self.original, &self.target, &self.kms, &what).await.map(drop)
     }
 

@@ -165,7 +165,7 @@ async fn chosen_collections_are_backed_up_and_restored_into_a_cluster_that_serve
         to_database: String::new(),
         to_collection: to.into(),
     };
-    let restoring = |only: Vec<Chosen>| Restoring { new: false, only: Some(only), ..everything(Bring::Rekey) };
+    let restoring = |only: Vec<Chosen>| Restoring { into: serving(), only: Some(only), ..everything(Bring::Rekey) };
     // A name that is taken, one that the backup has not: refused, and nothing else is restored.
     let before = files(&target.store).await.len();
     for bad in [chosen(SHOP, POINTS, POINTS), chosen(SHOP, "empty", "b"), chosen("nowhere", POINTS, "b")] {
