@@ -186,6 +186,8 @@ def test_a_backup_that_was_tampered_with_is_named_and_leaves_nothing(tmp_path, b
             assert name in by_hand.refused(*target)
             assert not by_hand.cluster("in01-to").exists()
             victim.write_bytes(sound)
+    # Nor does one that fails once its storage is made, and before its first object.
+    assert by_hand.refused(*target, "--tenant-key", "nonsense") and not by_hand.cluster("in01-to").exists()
     stale = by_hand.refused(*target, "--from-manifest", manifest.replace(manifest[0], "f" if manifest[0] != "f" else "0"))
     assert "not the one" in stale and not by_hand.cluster("in01-to").exists()
     by_hand.done(*target, "--from-manifest", manifest)
@@ -205,6 +207,7 @@ def test_kill_9_of_a_backup_or_a_restore_leaves_nothing_that_passes_for_whole(tm
     print(f"CUSTODY_CRASH_SEED={seed}")
     rng = random.Random(seed)
     restoring = ("restore", "in01-to", tmp_path / "a", under(kms, key), *source("in01-from", "b0", key))
+    whole = {"b0"}
     for what in ("backup", "restore"):
         cut = number = 0
         began = time.monotonic()
@@ -235,6 +238,7 @@ def test_kill_9_of_a_backup_or_a_restore_leaves_nothing_that_passes_for_whole(tm
                 # Either it is there as a whole, or it is not there.
                 checked = by_hand.run("verify", "in01-from", tmp_path / "a", under(kms, key), "--backup", f"b{number}")
                 assert "0 bad" in checked.stdout or "no complete backup" in checked.stderr, checked
+                whole |= {f"b{number}"} if checked.returncode == 0 else set()
             elif by_hand.cluster("in01-to").exists() and process.returncode != 0:
                 # It is not served half made, and restored over.
                 started = node_on("in01-to", key)
@@ -243,6 +247,19 @@ def test_kill_9_of_a_backup_or_a_restore_leaves_nothing_that_passes_for_whole(tm
                     assert "cut short" in started.start_refused()
                     by_hand.done(*restoring)
         assert cut >= rounds // 3, f"{cut} of {number} were cut"
+    # What was cut short is removed, and what is whole deleted, without any key.
+    removing = ("backup", "--cluster-id", "in01-from", "--backup-storage", str(by_hand.backups))
+    there = by_hand.backups / "backups" / "in01-from"
+
+    def left() -> set[str]:
+        return {path.relative_to(there).parts[0] for path in files_under(there)}
+
+    assert custody(*removing, "--clean-up").returncode == 0
+    assert left() == whole | {"pool"}
+    for backup in sorted(whole - {"b0"}):
+        assert custody(*removing, "--delete", backup).returncode == 0
+    assert "no backup" in custody(*removing, "--delete", "b1").stderr
+    assert left() == {"b0", "pool"}
     shutil.rmtree(by_hand.cluster("in01-to"), ignore_errors=True)
     by_hand.done(*restoring)
     restored = node_on("in01-to", key).start()
@@ -313,7 +330,8 @@ def test_a_backup_that_was_copied_to_another_region_is_restored_there_with_the_r
     fill(node)
     seen = picture(node)
     node.stop()
-    west.done("backup", "in01-from", tmp_path / "a", ("--key-arn", primary, *customer.node_arguments()), "--backup", "b1")
+    made = west.done("backup", "in01-from", tmp_path / "a", ("--key-arn", primary, *customer.node_arguments()), "--backup", "b1")
+    manifest = next(line.split()[1] for line in made.splitlines() if line.startswith("manifest"))
     shutil.copytree(west.backups, east.backups)
     shutil.rmtree(west.directory)
     there = ("--key-arn", replica, *customer.node_arguments())
@@ -321,6 +339,10 @@ def test_a_backup_that_was_copied_to_another_region_is_restored_there_with_the_r
     assert "is pinned" in east.refused(*restoring), "its keyrings name the key in the other region"
     strange = primary.replace("mrk-", "mrk-0")[: len(primary)]
     assert "no replica" in east.refused(*restoring, "--from-replica-of", strange)
+    verifying = ("verify", "in01-from", tmp_path / "a", there, "--backup", "b1", "--manifest", manifest)
+    assert "is pinned" in east.refused(*verifying)
+    assert "0 bad" in east.done(*verifying, "--replica-of", primary)
+    assert "not the one" in east.refused(*verifying[:-1], "0" * 64, "--replica-of", primary)
     east.done(*restoring, "--from-replica-of", primary)
     restored = make_node(
         "restored",

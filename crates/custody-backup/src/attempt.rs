@@ -91,12 +91,23 @@ impl Writing {
     /// Completes the backup with the manifest of the cluster's own zone, unless another attempt has.
     pub(crate) async fn complete(&self, bytes: Vec<u8>) -> Result<(), BackupError> {
         let path = layout::manifest(ZoneId::CLUSTER, &self.backup);
+        self.must_be_listed().await?;
         let Err(error) = self.create(&self.zone, &path, bytes).await else { return Ok(()) };
         // The answer may have been lost: then a repeated request finds what the first has written.
         match (self.completed_by().await, error) {
             (Ok(Some(attempt)), _) if attempt == self.attempt => Ok(()),
             (_, object_store::Error::AlreadyExists { .. }) => Err(BackupError::Exists(self.backup.clone())),
             (_, error) => Err(BackupError::backup(&path, error)),
+        }
+    }
+
+    /// Refuses if its list was removed: somebody has given this attempt up, and what it needs is not safe any more.
+    async fn must_be_listed(&self) -> Result<(), BackupError> {
+        let list = layout::list(&self.backup, &self.attempt);
+        match self.to.head(&list).await {
+            Ok(_) => Ok(()),
+            Err(object_store::Error::NotFound { .. }) => Err(BackupError::Gone(list.to_string())),
+            Err(error) => Err(BackupError::backup(&list, error)),
         }
     }
 

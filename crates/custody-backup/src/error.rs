@@ -28,8 +28,8 @@ pub enum BackupError {
     /// There is one of this id already.
     #[error("there is a backup {0} already: choose another id")]
     Exists(BackupId),
-    /// An object that backups share was removed while the backup was made.
-    #[error("pool/{0} was removed from the backups' storage while the backup was made: back up again")]
+    /// An object that backups share, or the list of those that are needed, was removed while the backup was made.
+    #[error("{0} was removed from the backups' storage while the backup was made: back up again")]
     Gone(String),
     /// What is stored is not what the manifest says.
     #[error("{path} of the backup is not what was backed up: {why}. Restore it from a copy of the backup's storage")]

@@ -27,6 +27,6 @@ pub use layout::{BackupId, POOL, is_list, marker};
 pub use make::{Made, Order, Sealed, make};
 pub use open::Backup;
 pub use progress::Progress;
-pub use restore::{Chosen, Restored, Restoring};
+pub use restore::{Chosen, Restored, Restoring, Target, restored};
 pub use store::BackupStore;
 pub use verify::Verified;

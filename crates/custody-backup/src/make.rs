@@ -81,7 +81,8 @@ pub async fn make(order: &Order<'_>, progress: &Progress) -> Result<Made, Backup
         order.zones.open(ZoneId::CLUSTER, None).await.map_err(|error| BackupError::zone(ZoneId::CLUSTER, error))?;
     let writing = Writing::new(Arc::clone(&order.to), order.backup.clone(), order.cluster.clone(), zone.clone());
     writing.must_be_new().await?;
-    let checkpoint = progress.unless_canceled(async { Ok(order.engine.checkpoint(&order.request).await?) }).await?;
+    // Not given up half way: what it has pinned by then would stay so.
+    let checkpoint = order.engine.checkpoint(&order.request).await?;
     let making = Making { order, zone, checkpoint: &checkpoint, writing: &writing, progress };
     let made = progress.unless_canceled(making.run()).await;
     match &made {

@@ -51,7 +51,7 @@ impl Pooling<'_> {
         // What was there at the beginning may have gone with the attempt that had put it there.
         let pool = plan::pool(self.to).await?;
         match there.iter().find(|it| pool.get(&it.entry.pool) != Some(&it.entry.size)) {
-            Some(gone) => Err(BackupError::Gone(gone.entry.pool.clone())),
+            Some(gone) => Err(BackupError::Gone(layout::pooled(&gone.entry.pool).to_string())),
             None => Ok(there),
         }
     }
@@ -65,20 +65,39 @@ impl Pooling<'_> {
             Ok(Some(Pooled { collection: *collection, entry, copied }))
         };
         let target = layout::pooled(name);
-        if pool.get(name) == Some(size) {
-            let sha256 = match self.earlier.get(name).filter(|known| known.size == *size) {
-                Some(known) => known.sha256,
-                None => digest(self.to, &target).await.map_err(|error| BackupError::backup(path, error))?,
-            };
+        let is_there = pool.get(name) == Some(size);
+        let known = self.earlier.get(name).filter(|known| known.size == *size);
+        if let Some(known) = known.filter(|_| is_there) {
             self.progress.advance(*size);
-            return pooled(sha256, 0);
+            return pooled(known.sha256, 0);
         }
         let object = match self.from.get(path).await {
             Ok(object) => object,
             Err(object_store::Error::NotFound { .. }) if taken.snapshots.contains(path) => return Ok(None),
             Err(error) => return Err(BackupError::cluster(error)),
         };
+        if !is_there {
+            return pooled(self.copy(object, path, &target, *size).await?, *size);
+        }
+        // What it is, the cluster says: what lies in the pool may have been altered there.
+        let sha256 = digest(object).await.map_err(BackupError::cluster)?;
+        if self.has(&target, sha256).await? {
+            self.progress.advance(*size);
+            return pooled(sha256, 0);
+        }
+        tracing::warn!(pool = name, "an object that backups share was not what the cluster has, and is copied again");
+        let object = self.from.get(path).await.map_err(BackupError::cluster)?;
         pooled(self.copy(object, path, &target, *size).await?, *size)
+    }
+
+    /// Whether an object of the pool is what it should be.
+    async fn has(&self, target: &Path, sha256: Digest) -> Result<bool, BackupError> {
+        let found = async { digest(self.to.get(target).await?).await };
+        match found.await {
+            Ok(found) => Ok(found == sha256),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(BackupError::backup(target, error)),
+        }
     }
 
     /// Copies an object as it is stored.
@@ -121,8 +140,8 @@ fn whole(object: GetResult, path: Path, size: u64) -> BoxStream<'static, object_
 }
 
 /// SHA-256 of an object as it is stored.
-async fn digest(store: &Arc<dyn ObjectStore>, path: &Path) -> object_store::Result<Digest> {
-    let mut stream = store.get(path).await?.into_stream();
+async fn digest(object: GetResult) -> object_store::Result<Digest> {
+    let mut stream = object.into_stream();
     let mut digesting = Digesting::new();
     while let Some(piece) = stream.try_next().await? {
         digesting.take(&piece);

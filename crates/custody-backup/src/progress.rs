@@ -21,7 +21,7 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// Bytes done with, and all bytes; the latter is 0 before it is known.
+    /// Bytes done with, and all bytes; the latter is 0 before it is known. Steps that copy nothing count as a byte.
     pub fn bytes(&self) -> (u64, u64) {
         (self.done.load(Ordering::Acquire), self.total.load(Ordering::Acquire))
     }
@@ -37,6 +37,11 @@ impl Progress {
 
     pub(crate) fn advance(&self, bytes: u64) {
         self.done.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Refuses if it is to be given up.
+    pub(crate) fn must_go_on(&self) -> Result<(), BackupError> {
+        if *self.canceled.borrow() { Err(BackupError::Canceled) } else { Ok(()) }
     }
 
     /// Works until it is done, or given up.

@@ -1,9 +1,10 @@
 //! Restoring: collections of a backup become collections of a cluster that is open.
 
-use custody_engine::{DEFAULT_DATABASE, Engine, EngineError, Import, NewDatabase};
+use custody_engine::{DEFAULT_DATABASE, Engine, Import, NewDatabase};
 use custody_store::{Bring, StoreError};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Backup, BackupError, Progress,
@@ -19,18 +20,37 @@ const ROOT: &str = "root";
 const CIPHER: &str = "cipher.";
 const CIPHER_KEY: &str = "cipher.key";
 
+/// What a collection that is taken into its catalog counts for in the progress, beside the bytes: nothing is copied then, and
+/// who watches is to see it come along.
+const TAKEN_IN: u64 = 1;
+
 /// What is restored, and how.
 pub struct Restoring {
     /// How sealed objects become sealed objects of the cluster.
     pub how: Bring,
-    /// Whether the cluster was made for this: it has nothing yet, and gets the backup's users too.
-    pub new: bool,
+    /// Whether what comes into a database under a key of its own is sealed anew, whatever `how` says, if that key is of another
+    /// account than the one that it was under (rule 33).
+    pub anew_across_accounts: bool,
+    /// What it is restored into.
+    pub into: Target,
     /// Only these; `None` is all of the backup, in databases of the same names, which are made where they are missing.
     pub only: Option<Vec<Chosen>>,
     /// Whether databases that had a root key of their own come under the same one again. Else the cluster's is theirs.
     pub keep_database_keys: bool,
     /// Whether collections that were loaded are loaded again.
     pub load: bool,
+}
+
+/// What is restored into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A cluster that was made for this: it has nothing yet, and gets the backup's users too.
+    New,
+    /// A cluster that serves.
+    Serving {
+        /// The job that it is done for: what a try that was cut short has left is taken back at the cluster's next start.
+        job: String,
+    },
 }
 
 /// A collection of a backup, and what it is to become.
@@ -47,7 +67,7 @@ pub struct Chosen {
 }
 
 /// What was restored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
     /// Databases.
     pub databases: u64,
@@ -64,8 +84,12 @@ struct Brought<'a> {
     database: &'a Database,
     entry: &'a CollectionEntry,
     import: Import,
-    /// Where it was, and is to be, for taking it back.
-    to: (String, String),
+}
+
+/// What a job's restore into a cluster that serves came to, if it was done to its end before: it is not to be done again.
+pub async fn restored(engine: &Engine, job: &str) -> Result<Option<Restored>, BackupError> {
+    let done = engine.restored(job).await?;
+    done.map(|text| serde_json::from_str(&text).map_err(unreadable)).transpose()
 }
 
 impl Backup {
@@ -84,45 +108,66 @@ impl Backup {
                 self.everything()
             }
         };
-        let mut made = Vec::new();
-        match self.restore_all(engine, what, &chosen, &mut made, progress).await {
-            Ok(restored) => Ok(restored),
-            Err(error) => {
-                if !what.new {
-                    drop_databases(engine, made).await;
-                }
-                Err(error)
-            }
+        match &what.into {
+            Target::New => self.restore_all(engine, what, &chosen, progress).await,
+            Target::Serving { job } => self.restore_for(job, engine, what, &chosen, progress).await,
         }
     }
 
-    /// Notes the databases that it makes.
+    /// Restores into a cluster that serves. Whatever happens on the way, and whenever the process ends, all of it is taken
+    /// back, unless it was said that it is done.
+    async fn restore_for(
+        &self,
+        job: &str,
+        engine: &Engine,
+        what: &Restoring,
+        chosen: &[Chosen],
+        progress: &Progress,
+    ) -> Result<Restored, BackupError> {
+        engine.begin_restore(job).await?;
+        let ended = async {
+            let restored = self.restore_all(engine, what, chosen, progress).await?;
+            engine.end_restore(job, serde_json::to_string(&restored).map_err(unreadable)?).await?;
+            Ok(restored)
+        };
+        let error = match ended.await {
+            Ok(restored) => return Ok(restored),
+            Err(error) => error,
+        };
+        if let Err(error) = engine.take_back_restore(job).await {
+            let error = BackupError::from(error).without_names();
+            tracing::error!(error, "what a restore that failed has made is taken back at the cluster's next start");
+        }
+        // The last word may have been kept although that was not heard: then nothing was taken back.
+        restored(engine, job).await.ok().flatten().ok_or(error)
+    }
+
     async fn restore_all(
         &self,
         engine: &Engine,
         what: &Restoring,
         chosen: &[Chosen],
-        made: &mut Vec<String>,
         progress: &Progress,
     ) -> Result<Restored, BackupError> {
         let mut restored = Restored::default();
         if what.only.is_none() {
-            self.make_databases(engine, what, made).await?;
+            self.make_databases(engine, what).await?;
             restored.databases = self.databases.len() as u64;
         }
         let mut brought = Vec::new();
         let outcome = match self.begin(engine, chosen, &mut brought).await {
-            Ok(()) => self.bring(&brought, what.how, progress, &mut restored).await,
+            Ok(()) => self.bring(&brought, what, progress, &mut restored).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = outcome {
-            for collection in brought {
-                collection.import.abandon().await;
+        let outcome = match (outcome, &what.into) {
+            (Ok(()), Target::Serving { job }) => {
+                let imports = brought.iter().map(|collection| &collection.import);
+                engine.note_imports(job, imports).await.map_err(BackupError::from)
             }
-            return Err(error);
-        }
-        finish(engine, brought, what.load).await?;
-        if what.new {
+            (outcome, _) => outcome,
+        };
+        finish(outcome, brought, what.load, progress).await?;
+        if what.into == Target::New {
             self.make_users(engine).await?;
         }
         Ok(restored)
@@ -141,29 +186,27 @@ impl Backup {
         chosen
     }
 
-    async fn make_databases(
-        &self,
-        engine: &Engine,
-        what: &Restoring,
-        made: &mut Vec<String>,
-    ) -> Result<(), BackupError> {
+    async fn make_databases(&self, engine: &Engine, what: &Restoring) -> Result<(), BackupError> {
+        let job = match &what.into {
+            Target::New => None,
+            Target::Serving { job } => Some(job.as_str()),
+        };
         for database in &self.databases {
             let (name, mut properties) =
                 (database.manifest.database.name(), database.manifest.database.properties().clone());
             properties.retain(|property, _| !property.starts_with(CIPHER));
-            match (what.new, name) {
-                (true, DEFAULT_DATABASE) => {
+            match (job, name) {
+                (None, DEFAULT_DATABASE) => {
                     engine.alter_database(name, properties, Vec::new()).await?;
                     continue;
                 }
-                (false, _) if engine.has_database(name) => continue,
+                (Some(_), _) if engine.has_database(name) => continue,
                 _ => {}
             }
             if let Some(key) = database.key.as_ref().filter(|_| what.keep_database_keys && engine.encrypted()) {
                 properties.insert(CIPHER_KEY.to_owned(), key.clone());
             }
-            engine.create_database(NewDatabase { name: name.to_owned(), properties }).await?;
-            made.push(name.to_owned());
+            engine.create_database_for(NewDatabase { name: name.to_owned(), properties }, job).await?;
         }
         Ok(())
     }
@@ -185,8 +228,7 @@ impl Backup {
         for chosen in chosen {
             let (database, entry) = self.find(chosen)?;
             let import = engine.begin_import(&chosen.to_database, &chosen.to_collection).await?;
-            let to = (chosen.to_database.clone(), chosen.to_collection.clone());
-            brought.push(Brought { database, entry, import, to });
+            brought.push(Brought { database, entry, import });
         }
         Ok(())
     }
@@ -209,16 +251,19 @@ impl Backup {
     async fn bring(
         &self,
         brought: &[Brought<'_>],
-        how: Bring,
+        what: &Restoring,
         progress: &Progress,
         restored: &mut Restored,
     ) -> Result<(), BackupError> {
         restored.collections = brought.len() as u64;
         restored.objects = brought.iter().map(|it| it.entry.objects.len() as u64).sum();
         restored.bytes = brought.iter().map(|it| it.entry.bytes()).sum();
-        progress.expect(restored.bytes);
-        let objects = brought.iter().flat_map(|it| it.entry.objects.iter().map(move |object| (it, object)));
-        let all: Vec<_> = objects.map(|(it, object)| it.bring(object, how, progress).boxed()).collect();
+        progress.expect(restored.bytes + restored.collections * TAKEN_IN);
+        let mut all = Vec::new();
+        for it in brought {
+            let how = it.how(what, self.manifest.key.as_deref());
+            all.extend(it.entry.objects.iter().map(|object| it.bring(object, how, progress).boxed()));
+        }
         let mut brought = stream::iter(all).buffer_unordered(AT_ONCE);
         let all = async {
             while brought.try_next().await?.is_some() {}
@@ -229,6 +274,15 @@ impl Backup {
 }
 
 impl Brought<'_> {
+    /// How its objects are brought. That of a cluster's key is for who chose it; a database's own key only its node knows.
+    fn how(&self, what: &Restoring, clusters: Option<&str>) -> Bring {
+        let was = self.database.key.as_deref().or(clusters);
+        match (was, self.import.key()) {
+            (Some(was), Some(own)) if what.anew_across_accounts && account(was) != account(own) => Bring::Anew,
+            _ => what.how,
+        }
+    }
+
     async fn bring(&self, object: &ObjectEntry, how: Bring, progress: &Progress) -> Result<(), BackupError> {
         let from = object.below(&Path::from(self.entry.root.as_str()));
         let to = object.below(&self.import.root());
@@ -243,36 +297,31 @@ impl Brought<'_> {
     }
 }
 
-/// Takes back databases that a restore which failed has made.
-async fn drop_databases(engine: &Engine, made: Vec<String>) {
-    for name in made {
-        if let Err(error) = engine.drop_database(&name).await {
-            let error = BackupError::from(error).without_names();
-            tracing::error!(error, "a database of a restore that failed could not be taken back: drop it");
-        }
-    }
+/// The account that a key belongs to.
+fn account(arn: &str) -> Option<&str> {
+    arn.split(':').nth(4)
 }
 
-/// Takes all of them into their catalogs, or none.
-async fn finish(engine: &Engine, brought: Vec<Brought<'_>>, load: bool) -> Result<(), BackupError> {
-    let mut done: Vec<(String, String)> = Vec::new();
-    let mut failed: Option<EngineError> = None;
-    for Brought { entry, import, to, .. } in brought {
-        if failed.is_some() {
+/// Takes all of them into their catalogs, unless something failed before or it is given up meanwhile: then what is left of them
+/// is abandoned, and the caller takes the others back.
+async fn finish(
+    mut outcome: Result<(), BackupError>,
+    brought: Vec<Brought<'_>>,
+    load: bool,
+    progress: &Progress,
+) -> Result<(), BackupError> {
+    for Brought { entry, import, .. } in brought {
+        outcome = outcome.and_then(|()| progress.must_go_on());
+        if outcome.is_ok() {
+            outcome = import.finish(entry.image.clone(), load).await.map_err(BackupError::from);
+            progress.advance(TAKEN_IN);
+        } else {
             import.abandon().await;
-            continue;
-        }
-        match import.finish(entry.image.clone(), load).await {
-            Ok(()) => done.push(to),
-            Err(error) => failed = Some(error),
         }
     }
-    let Some(error) = failed else { return Ok(()) };
-    for (database, collection) in done {
-        if let Err(error) = engine.drop_collection(&database, &collection).await {
-            let error = BackupError::from(error).without_names();
-            tracing::error!(error, "a collection of a restore that failed could not be taken back: drop it");
-        }
-    }
-    Err(error.into())
+    outcome
+}
+
+fn unreadable(error: serde_json::Error) -> BackupError {
+    BackupError::Request(format!("what a restore came to can't be noted or read: {error}"))
 }

@@ -1,7 +1,7 @@
 //! The objects of a backup at the paths that they had in their cluster, for keyrings and sealed stores to look at.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fmt,
     ops::Range,
     sync::{Arc, OnceLock, PoisonError, RwLock},
@@ -16,7 +16,7 @@ use object_store::{
 };
 
 use crate::{
-    BackupId,
+    BackupError, BackupId, attempt,
     digest::{Digest, Digesting},
     error::BACKUP,
     layout::{self, Attempt},
@@ -56,6 +56,14 @@ impl BackupStore {
     /// Takes in which attempt made the backup.
     pub(crate) fn made_by(&self, attempt: Attempt) {
         self.attempt.get_or_init(|| attempt);
+    }
+
+    /// The list of what the attempt that made the backup needs of the pool, and the names on it.
+    pub(crate) async fn listed(&self) -> Result<(Path, HashSet<String>), BackupError> {
+        let attempt = self.attempt.get().ok_or_else(|| BackupError::NotFound(self.backup.clone()))?;
+        let list = layout::list(&self.backup, attempt);
+        let names = attempt::listed(&*self.backups, &list).await?;
+        Ok((list, names.into_iter().collect()))
     }
 
     /// Takes in what a manifest tells of an object.

@@ -45,7 +45,23 @@ impl Backup {
             }
         }
         self.verify_keyrings(&mut verified).await;
+        self.verify_list(&mut verified).await;
         Ok(verified)
+    }
+
+    /// What the list does not name goes from the pool when another backup is deleted.
+    async fn verify_list(&self, verified: &mut Verified) {
+        let (list, listed) = match self.store.listed().await {
+            Ok(found) => found,
+            Err(error) => return verified.bad.push(error),
+        };
+        let collections = self.databases.iter().flat_map(|database| &database.manifest.collections);
+        let objects = collections.flat_map(|collection| &collection.objects);
+        let unlisted = objects.filter(|object| !listed.contains(&object.pool));
+        verified.bad.extend(unlisted.map(|object| {
+            let why = format!("it does not name {}, which may go with another backup", object.pool);
+            BackupError::Tampered { path: list.to_string(), why }
+        }));
     }
 
     /// A keyring that can be opened may have lost one of its copies.

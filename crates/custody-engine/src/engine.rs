@@ -131,6 +131,7 @@ impl Engine {
             if engine.database(DEFAULT_DATABASE).is_err() {
                 engine.create_database(NewDatabase { name: DEFAULT_DATABASE.into(), ..NewDatabase::default() }).await?;
             }
+            engine.take_back_restores().await;
             Ok(engine)
         })
     }
@@ -255,6 +256,15 @@ impl Engine {
 
     /// Makes a database: a zone of its own, under the cluster's key or another one named by `cipher.key`. All or nothing.
     pub fn create_database(&self, new: NewDatabase) -> BoxFuture<'_, Result<(), EngineError>> {
+        self.create_database_for(new, None)
+    }
+
+    /// The same; where a job's restore makes it, it goes again unless that is ended.
+    pub fn create_database_for<'a>(
+        &'a self,
+        new: NewDatabase,
+        restore: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(async move {
             check_name("database", &new.name)?;
             let key = self.check_cipher(&new.properties)?;
@@ -265,6 +275,9 @@ impl Engine {
             let zone = ZoneId::random().map_err(|_| EngineError::Storage("the system gave no random bytes".into()))?;
             let tag = self.tag(&new.name);
             let entry = DatabaseEntry { zone: *zone.as_bytes(), key, tag, stage: Stage::Creating };
+            if let Some(job) = restore {
+                Self::note_database(&catalog, job, zone).await?;
+            }
             // The intent comes first: a crash from here on is undone at the next start.
             put_entry(&catalog, &entry).await?;
             match self.make_database(&catalog, &entry, new).await {

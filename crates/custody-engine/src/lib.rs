@@ -25,6 +25,7 @@ mod kv;
 mod marks;
 mod memory;
 mod request;
+mod restore;
 mod rows;
 mod rowset;
 mod schema;

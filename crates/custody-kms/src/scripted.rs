@@ -27,6 +27,9 @@ use crate::wire::{
     AliasConnector, AliasWire, Answer, Connected, Connector, Description, Failure, FailureKind, Opened, Reply, Wire,
 };
 
+/// The account of a key for which no other is asked.
+const ACCOUNT: &str = "111122223333";
+
 /// What a call does instead of its work, or with its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
@@ -70,7 +73,12 @@ impl ScriptedKms {
 
     /// Makes an enabled key that is reached without a role.
     pub fn create_key(&self) -> RootKeyRef {
-        match self.key_ref(None, None) {
+        self.create_key_in(ACCOUNT)
+    }
+
+    /// The same in another account.
+    pub fn create_key_in(&self, account: &str) -> RootKeyRef {
+        match self.key_ref(account, None, None) {
             Ok(key) => key,
             Err(error) => panic!("a scripted key without a role is always valid: {error}"),
         }
@@ -78,13 +86,18 @@ impl ScriptedKms {
 
     /// Makes an enabled key behind a role.
     pub fn create_key_behind(&self, role: RoleArn, external_id: Option<ExternalId>) -> Result<RootKeyRef, KeyRefError> {
-        self.key_ref(Some(role), external_id)
+        self.key_ref(ACCOUNT, Some(role), external_id)
     }
 
-    fn key_ref(&self, role: Option<RoleArn>, external_id: Option<ExternalId>) -> Result<RootKeyRef, KeyRefError> {
+    fn key_ref(
+        &self,
+        account: &str,
+        role: Option<RoleArn>,
+        external_id: Option<ExternalId>,
+    ) -> Result<RootKeyRef, KeyRefError> {
         let mut state = self.state();
         let id = format!("00000000-0000-4000-8000-{}", &hex::encode(&(state.keys.len() as u64).to_be_bytes())[4..]);
-        let arn: KeyArn = format!("arn:aws:kms:us-east-1:111122223333:key/{id}").parse()?;
+        let arn: KeyArn = format!("arn:aws:kms:us-east-1:{account}:key/{id}").parse()?;
         let material = match envelope::generate() {
             Ok(material) => material,
             Err(failure) => panic!("no randomness for a test: {}", failure.text),

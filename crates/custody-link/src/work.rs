@@ -50,6 +50,9 @@ pub struct RestoreOrder {
     pub from: BackupSource,
     /// How sealed files become sealed files of this cluster.
     pub mode: RestoreMode,
+    /// Whether what comes into a database under a key of its own is sealed anew, whatever the mode, if that key is of another
+    /// account than the one that it was under: so it is unless somebody chose the mode.
+    pub anew_across_accounts: bool,
     /// Only these; `None` is all of the backup.
     pub only: Option<Vec<Renamed>>,
     /// Whether databases that had a key of their own keep it. Else they come under this cluster's.

@@ -1,12 +1,13 @@
-//! `custody backup` and `custody restore`: by hand, without a control plane. All that is trusted comes from the flags.
+//! `custody backup`, `custody restore` and `custody verify --backup`: by hand, without a control plane. All that is trusted comes
+//! from the flags.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use clap::Args;
-use custody_backup::{Backup, BackupError, BackupId, BackupStore, Progress, Restoring};
+use custody_backup::{Backup, BackupError, BackupId, BackupStore, Progress, Restored, Restoring, Target};
 use custody_engine::{CheckpointRequest, Engine};
 use custody_keyring::Keyring;
-use custody_kms::KeyArn;
+use custody_kms::{KeyArn, Providers, RootKeyRef};
 use custody_link::{Link, WorkDone};
 use custody_store::{Bring, ClusterId, PlainZones, SealedZones, Zones};
 use futures::TryStreamExt;
@@ -15,6 +16,7 @@ use object_store::ObjectStore;
 
 use crate::{
     Failure,
+    backup_storage::Backups,
     config::{Flags, Settings},
     harden, logging,
     restore_mark::{self, Mark},
@@ -28,17 +30,33 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// `custody backup`.
 #[derive(Args)]
+// What removes takes no key.
+#[command(mut_arg("key_arn", |arg| arg.required_unless_present_any(["delete", "clean_up"])))]
 pub(crate) struct BackupArgs {
     #[command(flatten)]
     flags: Flags,
     #[command(flatten)]
     keys: KeyArgs,
-    /// The backup's id, which must be a new one
-    #[arg(long, value_name = "ID")]
-    backup: BackupId,
+    #[command(flatten)]
+    what: WhatArgs,
     /// Only this: DATABASE or DATABASE/COLLECTION
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", requires = "backup")]
     only: Vec<String>,
+}
+
+/// What is done.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+struct WhatArgs {
+    /// Make a backup of this id, which must be a new one
+    #[arg(long, value_name = "ID")]
+    backup: Option<BackupId>,
+    /// Delete this backup, with what no other needs. That takes no key
+    #[arg(long, value_name = "ID")]
+    delete: Option<BackupId>,
+    /// Remove what backups that were cut short have left, while none is made. That takes no key
+    #[arg(long)]
+    clean_up: bool,
 }
 
 /// `custody restore`.
@@ -176,21 +194,32 @@ impl SourceArgs {
     }
 }
 
-/// Makes a backup of a cluster, which is opened for it: whoever serves it is fenced out.
-pub(crate) async fn make(args: BackupArgs) -> Result<(), Failure> {
+/// Makes a backup, deletes one, or removes what some have left.
+pub(crate) async fn run(args: BackupArgs) -> Result<(), Failure> {
     let settings = Settings::load(&args.flags)?;
     logging::start(&settings)?;
-    let (opened, _keyring) = open(&settings, &args.keys, false).await?;
-    let to = Storage::parse(&settings.backup_url())?.backups(&args.keys.cluster_id, true)?;
+    let (backups, cluster) = (Backups(settings.backup_url()), &args.keys.cluster_id);
+    let freed = match (args.what.backup, args.what.delete) {
+        (Some(backup), _) => return make(&settings, &args.keys, backup, only(&args.only)).await,
+        (None, Some(backup)) => backups.delete_by_hand(cluster, &backup).await?,
+        (None, None) => backups.clean_up_by_hand(cluster).await?,
+    };
+    crate::files::tell(&[("removed", format!("{} objects, {} bytes", freed.objects, freed.bytes))])
+}
+
+/// Makes a backup of a cluster, which is opened for it: whoever serves it is fenced out.
+async fn make(settings: &Settings, keys: &KeyArgs, backup: BackupId, only: Only) -> Result<(), Failure> {
+    let (opened, _keyring) = open(settings, keys, false).await?;
+    let to = Storage::parse(&settings.backup_url())?.backups(&keys.cluster_id, true)?;
     let order = custody_backup::Order {
         engine: &opened.engine,
         zones: &*opened.zones,
-        cluster: args.keys.cluster_id.clone(),
-        key: args.keys.key_arn.clone(),
+        cluster: keys.cluster_id.clone(),
+        key: keys.key_arn.clone(),
         from: Arc::clone(&opened.store),
         to: to.ok_or("the backups' directory could not be made")?,
-        backup: args.backup,
-        request: CheckpointRequest { only: only(&args.only) },
+        backup,
+        request: CheckpointRequest { only },
     };
     let progress = Progress::default();
     let made = shown(&progress, custody_backup::make(&order, &progress)).await;
@@ -212,8 +241,11 @@ pub(crate) async fn make(args: BackupArgs) -> Result<(), Failure> {
     }
 }
 
-fn only(names: &[String]) -> Option<std::collections::BTreeMap<String, Vec<String>>> {
-    let mut only = std::collections::BTreeMap::<String, Vec<String>>::new();
+/// Collections by the name of their database; nothing is everything.
+type Only = Option<BTreeMap<String, Vec<String>>>;
+
+fn only(names: &[String]) -> Only {
+    let mut only = BTreeMap::<String, Vec<String>>::new();
     for name in names {
         match name.split_once('/') {
             Some((database, collection)) => only.entry(database.to_owned()).or_default().push(collection.to_owned()),
@@ -231,36 +263,44 @@ pub(crate) async fn restore(args: RestoreArgs) -> Result<(), Failure> {
         harden::harden(settings.allow_swap)?;
     }
     let source = args.from.source(&settings)?.open(None).await?;
-    let (opened, _keyring) = open(&settings, &args.keys, true).await?;
+    let (opened, keyring) = open(&settings, &args.keys, true).await?;
     let what = Restoring {
         how: if args.reencrypt { Bring::Anew } else { Bring::Rekey },
-        new: true,
+        anew_across_accounts: false,
+        into: Target::New,
         only: None,
         keep_database_keys: args.keep_database_keys,
         load: !args.no_load,
     };
-    let progress = Progress::default();
-    let restored = shown(&progress, source.restore(&opened.engine, &what, &progress)).await;
-    opened.engine.close().await;
-    if restored.is_ok() {
-        Mark::put(&opened.store, restore_mark::BY_HAND, Some(&WorkDone::default())).await?;
-    }
+    let restored = restored(opened, source, &what).await;
+    drop(keyring);
     let restored = match restored {
         Ok(restored) => restored,
-        Err(error) => {
-            drop(opened);
-            let destroyed = crate::storage::destroy(&settings.storage_url(), &args.keys.cluster_id).await;
-            return Err(match destroyed {
-                Ok(_) => error.into(),
-                Err(left) => format!("{error}; and what was begun could not be removed: {left}").into(),
-            });
-        }
+        Err(error) => return Err(undone(&settings, &args.keys.cluster_id, error).await),
     };
     crate::files::tell(&[
         ("cluster", args.keys.cluster_id.to_string()),
         ("collections", format!("{} in {} databases", restored.collections, restored.databases)),
         ("objects", format!("{} of {} bytes", restored.objects, restored.bytes)),
     ])
+}
+
+/// Restores into the new cluster, closes it, and marks it as whole.
+async fn restored(opened: Opened, source: Opening, what: &Restoring) -> Result<Restored, Failure> {
+    let progress = Progress::default();
+    let restored = shown(&progress, source.restore(&opened.engine, what, &progress)).await;
+    opened.engine.close().await;
+    let restored = restored?;
+    Mark::put(&opened.store, restore_mark::BY_HAND, Some(&WorkDone::default())).await?;
+    Ok(restored)
+}
+
+/// Removes a new cluster that could not be made. Nobody has its store open any more.
+async fn undone(settings: &Settings, cluster: &ClusterId, error: Failure) -> Failure {
+    match crate::storage::destroy(&settings.storage_url(), cluster).await {
+        Ok(_) => error,
+        Err(left) => format!("{error}; and what was begun could not be removed: {left}").into(),
+    }
 }
 
 /// Opens a cluster that no node serves. A new one must not be there yet.
@@ -291,12 +331,27 @@ async fn open(settings: &Settings, keys: &KeyArgs, new: bool) -> Result<(Opened,
         root_keys::probe(&kms, key, &keys.cluster_id).await?;
     }
     let store = parse()?.cluster(&keys.cluster_id, true)?.ok_or("the storage's directory could not be made")?;
+    let opened = opened_in(store, settings, keys, root_key.map(|key| (key, kms)), new).await;
+    match opened {
+        Err(error) if new => Err(undone(settings, &keys.cluster_id, error).await),
+        opened => opened,
+    }
+}
+
+/// Opens the cluster in its store, or makes it there.
+async fn opened_in(
+    store: Arc<dyn ObjectStore>,
+    settings: &Settings,
+    keys: &KeyArgs,
+    root: Option<(RootKeyRef, Arc<Providers>)>,
+    new: bool,
+) -> Result<(Opened, Option<Arc<Keyring>>), Failure> {
     if new {
         Mark::put(&store, restore_mark::BY_HAND, None).await?;
     }
-    let (zones, keyring): (Arc<dyn Zones>, _) = match root_key {
+    let (zones, keyring): (Arc<dyn Zones>, _) = match root {
         None => (Arc::new(PlainZones::new(Arc::clone(&store))), None),
-        Some(key) => {
+        Some((key, kms)) => {
             let keyring = root_keys::keyring(settings, keys, key, kms, Arc::clone(&store))?;
             let zones = SealedZones::new(Arc::clone(&store), Arc::clone(&keyring), keys.cluster_id.clone());
             (Arc::new(zones), Some(keyring))
@@ -331,10 +386,16 @@ async fn shown<T>(progress: &Progress, work: impl Future<Output = Result<T, Back
 }
 
 /// `custody verify --backup`: checks a backup in full, without restoring it.
-pub(crate) async fn verify(settings: &Settings, keys: KeyArgs, backup: BackupId) -> Result<(), Failure> {
+pub(crate) async fn verify(
+    settings: &Settings,
+    keys: KeyArgs,
+    backup: BackupId,
+    replica_of: Option<KeyArn>,
+    manifest: Option<String>,
+) -> Result<(), Failure> {
     let store = Storage::parse(&settings.backup_url())?.backups(&keys.cluster_id, false)?;
     let store = store.ok_or_else(|| format!("there are no backups of cluster {}", keys.cluster_id))?;
-    let source = Source { settings: settings.clone(), store, keys, replica_of: None, backup, manifest: None };
+    let source = Source { settings: settings.clone(), store, keys, replica_of, backup, manifest };
     let opening = source.open(None).await?;
     let progress = Progress::default();
     let verified = shown(&progress, opening.backup.verify(&progress)).await?;

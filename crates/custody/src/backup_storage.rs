@@ -12,7 +12,7 @@ use std::{
 };
 
 use custody_backup::{BackupId, POOL, is_list, listed, marker};
-use custody_control::backup::{BackupStorage, Freed};
+use custody_control::backup::{BackupStorage, Freed, Known};
 use custody_store::ClusterId;
 use futures::TryStreamExt;
 use object_store::{ObjectMeta, ObjectStore, path::Path};
@@ -48,21 +48,47 @@ impl Backups {
         let Some(files) = self.of(cluster)? else { return Ok(Freed::default()) };
         let mut freed = Freed::default();
         files.delete(backup, &mut freed).await?;
-        files.free_pool(&mut freed).await?;
-        files.tidy(&[])?;
+        // It is gone. What it shared may have to wait for another backup, which must not hold up whoever deletes this one.
+        if let Err(error) = files.free(&[], &mut freed).await {
+            tracing::error!(cluster, backup, error, "what no other backup needs of a deleted one stays for now");
+        }
         Ok(freed)
     }
 
-    async fn try_clean_up(&self, cluster: &str, owned: &[String]) -> Result<Freed, Failure> {
+    async fn try_clean_up(&self, cluster: &str, known: &Known) -> Result<Freed, Failure> {
         let Some(files) = self.of(cluster)? else { return Ok(Freed::default()) };
-        let mut freed = Freed::default();
+        let (mut freed, mut failed) = (Freed::default(), Ok(()));
         for (backup, found) in files.look().await?.backups {
-            if is_backup(&backup) && !owned.contains(&backup) && !is_complete(&backup, &found) {
+            if is_backup(&backup) && is_left(&backup, &found, known) {
+                failed = failed.and(files.delete(&backup, &mut freed).await);
+            }
+        }
+        files.free(&known.owned, &mut freed).await?;
+        failed.map(|()| freed)
+    }
+
+    /// Deletes a backup that was made by hand, and what no other needs.
+    pub(crate) async fn delete_by_hand(&self, cluster: &ClusterId, backup: &BackupId) -> Result<Freed, Failure> {
+        let (files, mut freed) = (self.of(cluster.as_str())?, Freed::default());
+        let files = files.ok_or_else(|| format!("there are no backups of cluster {cluster} in {}", self.0))?;
+        files.delete(backup.as_str(), &mut freed).await?;
+        if freed.objects == 0 {
+            return Err(format!("there is no backup {backup} of cluster {cluster}").into());
+        }
+        files.free(&[], &mut freed).await.map_err(|error| format!("backup {backup} is deleted, but {error}"))?;
+        Ok(freed)
+    }
+
+    /// Removes what backups that were cut short have left, and what no backup needs. None may be made meanwhile.
+    pub(crate) async fn clean_up_by_hand(&self, cluster: &ClusterId) -> Result<Freed, Failure> {
+        let mut freed = Freed::default();
+        let Some(files) = self.of(cluster.as_str())? else { return Ok(freed) };
+        for (backup, found) in files.look().await?.backups {
+            if is_ours(&backup, &found) && !is_complete(&backup, &found) {
                 files.delete(&backup, &mut freed).await?;
             }
         }
-        files.free_pool(&mut freed).await?;
-        files.tidy(owned)?;
+        files.free(&[], &mut freed).await?;
         Ok(freed)
     }
 
@@ -91,8 +117,8 @@ impl BackupStorage for Backups {
         self.try_delete(cluster, backup).await.map_err(|error| error.to_string())
     }
 
-    async fn clean_up(&self, cluster: &str, owned: &[String]) -> Result<Freed, String> {
-        self.try_clean_up(cluster, owned).await.map_err(|error| error.to_string())
+    async fn clean_up(&self, cluster: &str, backups: &Known) -> Result<Freed, String> {
+        self.try_clean_up(cluster, backups).await.map_err(|error| error.to_string())
     }
 
     async fn clusters(&self) -> Result<Vec<String>, String> {
@@ -146,6 +172,12 @@ impl Files {
         gone(&directory, std::fs::remove_dir_all(&directory))
     }
 
+    /// Deletes what no backup needs, and directories that are empty.
+    async fn free(&self, owned: &[String], freed: &mut Freed) -> Result<(), Failure> {
+        self.free_pool(freed).await?;
+        self.tidy(owned)
+    }
+
     /// Deletes what no attempt at a backup lists. A backup that is complete and has no list is not understood: then everything
     /// stays.
     async fn free_pool(&self, freed: &mut Freed) -> Result<(), Failure> {
@@ -196,6 +228,23 @@ impl Files {
 
 fn is_backup(name: &str) -> bool {
     name.strip_prefix(BACKUP).is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|it| it.is_ascii_alphanumeric()))
+}
+
+/// Whether all that lies in a directory is what an attempt at a backup writes.
+fn is_ours(backup: &str, objects: &[ObjectMeta]) -> bool {
+    let is = |object: &ObjectMeta| {
+        let second = object.location.parts().nth(1);
+        second.is_some_and(|part| matches!(part.as_ref(), "attempts" | "zones"))
+    };
+    backup.parse::<BackupId>().is_ok() && objects.iter().all(is)
+}
+
+/// Whether what is there of a backup was left by an attempt that failed: it is not complete; or it is, and is neither known nor
+/// has a list, without which nothing keeps what it needs.
+fn is_left(backup: &str, objects: &[ObjectMeta], known: &Known) -> bool {
+    let (id, listed) = (backup.to_owned(), objects.iter().any(|object| is_list(&object.location)));
+    let kept = is_complete(backup, objects) && (listed || known.made.contains(&id));
+    !kept && !known.owned.contains(&id)
 }
 
 fn is_manifest(backup: &str, object: &ObjectMeta) -> bool {
@@ -336,8 +385,12 @@ mod tests {
     async fn delete(files: &Files, backup: &str) -> Result<Freed, Failure> {
         let mut freed = Freed::default();
         files.delete(backup, &mut freed).await?;
-        files.free_pool(&mut freed).await?;
+        files.free(&[], &mut freed).await?;
         Ok(freed)
+    }
+
+    fn owned(backup: &str) -> Known {
+        Known { owned: vec![backup.to_owned()], made: Vec::new() }
     }
 
     #[tokio::test]
@@ -377,7 +430,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let backups = Backups(directory.path().display().to_string());
         assert!(backups.clusters().await.unwrap().is_empty());
-        assert_eq!(backups.clean_up("in01-a", &[]).await.unwrap(), Freed::default());
+        assert_eq!(backups.clean_up("in01-a", &Known::default()).await.unwrap(), Freed::default());
         let root = directory.path().join(storage::BACKUPS).join("in01-a");
         std::fs::create_dir_all(&root).unwrap();
         let files = backups.of("in01-a").unwrap().unwrap();
@@ -389,10 +442,10 @@ mod tests {
         put(&*files.store, "readme", "of somebody else").await;
         std::fs::write(root.join("pool/e#1"), "half").unwrap();
         assert_eq!(backups.clusters().await.unwrap(), ["in01-a"]);
-        backups.clean_up("in01-a", &["backup-3".to_owned()]).await.unwrap();
+        backups.clean_up("in01-a", &owned("backup-3")).await.unwrap();
         assert_eq!(pool(&files).await, ["a", "c", "f"]);
         assert!(root.join("pool/e#1").exists(), "somebody may be writing it");
-        backups.clean_up("in01-a", &[]).await.unwrap();
+        backups.clean_up("in01-a", &Known::default()).await.unwrap();
         assert_eq!(pool(&files).await, ["a", "f"]);
         assert!(!root.join("pool/e#1").exists() && !root.join("backup-3").exists() && root.join("readme").exists());
         files.store.delete(&Path::from("readme")).await.unwrap();
@@ -410,6 +463,62 @@ mod tests {
         let refused = delete(&files, "backup-2").await.unwrap_err().to_string();
         assert!(refused.contains("backup-1") && refused.contains("nothing is removed"), "{refused}");
         assert_eq!(pool(&files).await, ["a", "b"]);
+    }
+
+    #[tokio::test]
+    async fn a_backup_goes_although_it_is_not_known_what_another_needs() {
+        let directory = tempfile::tempdir().unwrap();
+        let backups = Backups(directory.path().display().to_string());
+        let root = directory.path().join(storage::BACKUPS).join("in01-a");
+        std::fs::create_dir_all(&root).unwrap();
+        let files = backups.of("in01-a").unwrap().unwrap();
+        back_up(&*files.store, "backup-1", &["a"], true).await;
+        back_up(&*files.store, "backup-2", &["b"], true).await;
+        let unreadable = bytes::Bytes::from_static(b"a\n\xff");
+        files.store.put(&list("backup-1"), unreadable.into()).await.unwrap();
+        backups.delete("in01-a", "backup-2").await.unwrap();
+        assert!(!root.join("backup-2").exists());
+        assert_eq!(pool(&files).await, ["a", "b"], "what it shared waits");
+        assert!(backups.clean_up("in01-a", &Known::default()).await.unwrap_err().contains("backup-1"));
+    }
+
+    #[tokio::test]
+    async fn a_backup_that_nobody_knows_and_that_has_no_list_does_not_block_the_clean_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let backups = Backups(directory.path().display().to_string());
+        std::fs::create_dir_all(directory.path().join(storage::BACKUPS).join("in01-a")).unwrap();
+        let files = backups.of("in01-a").unwrap().unwrap();
+        for backup in ["backup-1", "backup-2", "by-hand"] {
+            back_up(&*files.store, backup, &[backup], true).await;
+        }
+        files.store.delete(&list("backup-1")).await.unwrap();
+        let known = Known { owned: Vec::new(), made: vec!["backup-1".to_owned()] };
+        assert!(backups.clean_up("in01-a", &known).await.is_err(), "who knows it may want it");
+        backups.clean_up("in01-a", &Known::default()).await.unwrap();
+        assert_eq!(pool(&files).await, ["backup-2", "by-hand"]);
+        assert!(paths(&files).await.iter().all(|path| !path.starts_with("backup-1/")));
+    }
+
+    #[tokio::test]
+    async fn by_hand_one_backup_goes_or_what_those_that_were_cut_short_have_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let backups = Backups(directory.path().display().to_string());
+        let cluster: ClusterId = "in01-a".parse().unwrap();
+        assert_eq!(backups.clean_up_by_hand(&cluster).await.unwrap(), Freed::default());
+        std::fs::create_dir_all(directory.path().join(storage::BACKUPS).join("in01-a")).unwrap();
+        let files = backups.of("in01-a").unwrap().unwrap();
+        back_up(&*files.store, "b1", &["a", "b"], true).await;
+        back_up(&*files.store, "b2", &["b", "c"], true).await;
+        back_up(&*files.store, "b3", &["d"], false).await;
+        put(&*files.store, "b4/notes", "of somebody else").await;
+        put(&*files.store, "readme", "of somebody else").await;
+        backups.clean_up_by_hand(&cluster).await.unwrap();
+        assert_eq!(pool(&files).await, ["a", "b", "c"]);
+        assert!(backups.delete_by_hand(&cluster, &"b3".parse().unwrap()).await.is_err(), "it is gone");
+        backups.delete_by_hand(&cluster, &"b1".parse().unwrap()).await.unwrap();
+        assert_eq!(pool(&files).await, ["b", "c"]);
+        let left = paths(&files).await;
+        assert!(left.iter().any(|path| path == "readme") && left.iter().any(|path| path == "b4/notes"));
     }
 
     #[tokio::test]

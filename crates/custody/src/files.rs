@@ -4,6 +4,7 @@ use std::{io::Write, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use custody_backup::BackupId;
+use custody_kms::KeyArn;
 use custody_store::{SealedStore, SealedZones, ZoneId, ZonesError};
 use futures::TryStreamExt;
 use object_store::path::Path;
@@ -36,6 +37,12 @@ pub(crate) struct VerifyArgs {
     /// Not the cluster, but this backup of it: whether it could be restored
     #[arg(long, value_name = "ID")]
     backup: Option<BackupId>,
+    /// The multi-region key that the cluster was under, where --key-arn is its replica in another region
+    #[arg(long, value_name = "ARN", requires = "backup", requires = "key_arn")]
+    replica_of: Option<KeyArn>,
+    /// SHA-256 of the backup's manifest, as it was told when the backup was made: refused unless it is that one
+    #[arg(long, value_name = "HEX", requires = "backup")]
+    manifest: Option<String>,
 }
 
 /// Prints what a sealed file's header says. Nothing of it is proven: that takes the zone's key.
@@ -71,7 +78,7 @@ pub(crate) async fn verify(args: VerifyArgs) -> Result<(), Failure> {
         harden::harden(settings.allow_swap)?;
     }
     if let Some(backup) = args.backup {
-        return backup::verify(&settings, args.keys, backup).await;
+        return backup::verify(&settings, args.keys, backup, args.replica_of, args.manifest).await;
     }
     let root_key = args.keys.root_key()?.ok_or("an unencrypted cluster has nothing to authenticate")?;
     let store = Storage::parse(&settings.storage_url())?.cluster(&args.keys.cluster_id, false)?;

@@ -205,6 +205,11 @@ impl Linked {
         }
     }
 
+    /// Gives up the work that is under way, and returns once nothing is written for it any more.
+    pub(crate) async fn end_work(&self) {
+        self.worker.stop().await;
+    }
+
     async fn wait_for_stop(&self, commands: &mut mpsc::UnboundedReceiver<Command>) -> Result<bool, Failure> {
         while let Some(command) = commands.recv().await {
             if command == Command::Stop {

@@ -61,7 +61,7 @@ enum Command {
     Inspect(files::InspectArgs),
     /// Open and authenticate every file of a cluster, or of a backup.
     Verify(files::VerifyArgs),
-    /// Make a backup of a cluster that no node serves. Under a control plane, ask that.
+    /// Make a backup of a cluster that no node serves, or remove one. Under a control plane, ask that.
     Backup(backup::BackupArgs),
     /// Make a cluster from a backup, with its own or another key or without one. No control plane is needed.
     Restore(backup::RestoreArgs),
@@ -116,7 +116,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Kms(args) => kms::run(&args),
         Command::Inspect(args) => files::inspect(&args),
         Command::Verify(args) => runtime()?.block_on(files::verify(args)),
-        Command::Backup(args) => runtime()?.block_on(backup::make(args)),
+        Command::Backup(args) => runtime()?.block_on(backup::run(args)),
         Command::Restore(args) => runtime()?.block_on(backup::restore(args)),
         Command::Config { flags } => config::print(&Settings::load(&flags)?),
     }

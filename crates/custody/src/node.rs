@@ -88,6 +88,7 @@ pub(crate) async fn serve_cluster(
     if let (Some(restore), Some(linked)) = (restore, linked) {
         // Whoever asked for it decides what becomes of a cluster that could not be made.
         if !linked.make_from_backup(*restore, &cluster.opened).await? {
+            linked.end_work().await;
             cluster.opened.engine.close().await;
             return Ok(());
         }
@@ -115,6 +116,9 @@ pub(crate) async fn serve_cluster(
             Err(linked.become_sealed(&listener, &reason).await)
         }
         End::Stopped(result) => {
+            if let Some(linked) = linked {
+                linked.end_work().await;
+            }
             cluster.opened.engine.close().await;
             if let Some(linked) = linked {
                 linked.tell_anchor(&cluster.opened.engine);

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use custody_backup::{BackupError, Progress, Restoring};
+use custody_backup::{BackupError, Progress, Restored, Restoring, Target};
 use custody_engine::{CheckpointRequest, Engine};
 use custody_link::{
     BackupOrder, BackupSource, Link, Omitted, RestoreMode, RestoreOrder, Work, WorkDone, WorkOrder, WorkReport,
@@ -118,6 +118,22 @@ impl Worker {
         });
     }
 
+    /// Gives up what is under way, and returns once nothing is written for it any more. That is not told, for the process ends:
+    /// the next one is given the work anew, unless it was done just now.
+    pub(crate) async fn stop(&self) {
+        let Some((job, task)) = self.with(|current| {
+            let known = current.as_mut()?;
+            known.progress.cancel();
+            Some((known.job.clone(), known.task.take()?))
+        }) else {
+            return;
+        };
+        tracing::info!(job, "a piece of work is given up, for the process ends");
+        if let Ok(state @ WorkState::Done(_)) = task.await {
+            self.bench.link.work(WorkReport { job, done: 0, total: 0, state });
+        }
+    }
+
     /// Tells how the work is, if that has changed. Whether it is done, once it has ended.
     pub(crate) async fn tell(&self) -> Option<bool> {
         let ended = self.with(|current| {
@@ -214,6 +230,8 @@ impl Bench {
                 return Ok(done);
             }
             Mark::put(&opened.store, job, None).await?;
+        } else if let Some(restored) = custody_backup::restored(&opened.engine, job).await? {
+            return Ok(done(restored));
         }
         let backup = self.open(&order.from).await?;
         let chosen = |it: custody_link::Renamed| custody_backup::Chosen {
@@ -227,15 +245,13 @@ impl Bench {
                 RestoreMode::Rekey => Bring::Rekey,
                 RestoreMode::Reencrypt => Bring::Anew,
             },
-            new,
+            anew_across_accounts: order.anew_across_accounts,
+            into: if new { Target::New } else { Target::Serving { job: job.to_owned() } },
             only: order.only.map(|only| only.into_iter().map(chosen).collect()),
             keep_database_keys: order.keep_database_keys,
             load: order.load,
         };
-        let restored = backup.restore(&opened.engine, &what, progress).await?;
-        let (databases, collections, objects, bytes) =
-            (restored.databases, restored.collections, restored.objects, restored.bytes);
-        let done = WorkDone { databases, collections, objects, bytes, copied: bytes, ..WorkDone::default() };
+        let done = done(backup.restore(&opened.engine, &what, progress).await?);
         if new {
             Mark::put(&opened.store, job, Some(&done)).await?;
         }
@@ -274,6 +290,11 @@ impl Bench {
         let store = Storage::within(url, sessions)?.backups(cluster, create)?;
         store.ok_or_else(|| format!("there are no backups of cluster {cluster} in the backups' storage").into())
     }
+}
+
+fn done(restored: Restored) -> WorkDone {
+    let Restored { databases, collections, objects, bytes } = restored;
+    WorkDone { databases, collections, objects, bytes, copied: bytes, ..WorkDone::default() }
 }
 
 /// Removes what an earlier try of a restore has left. Nothing of it was ever served.

@@ -6,6 +6,7 @@ use custody_backup::{BackupError, Chosen, Progress, Restoring, make};
 use custody_engine::{CheckpointRequest, EngineError, IndexKind};
 use custody_kms::{KeyState, scripted::ScriptedKms};
 use custody_store::Bring;
+use object_store::ObjectStoreExt;
 
 use crate::common::*;
 
@@ -164,7 +165,7 @@ async fn chosen_collections_are_backed_up_and_restored_into_a_cluster_that_serve
         to_database: String::new(),
         to_collection: to.into(),
     };
-    let restoring = |only: Vec<Chosen>| Restoring { new: false, only: Some(only), ..everything(Bring::Rekey) };
+    let restoring = |only: Vec<Chosen>| Restoring { into: serving(), only: Some(only), ..everything(Bring::Rekey) };
     // A name that is taken, one that the backup has not: refused, and nothing else is restored.
     let before = files(&target.store).await.len();
     for bad in [chosen(SHOP, POINTS, POINTS), chosen(SHOP, "empty", "b"), chosen("nowhere", POINTS, "b")] {
@@ -249,4 +250,62 @@ async fn a_collection_that_is_dropped_meanwhile_is_in_the_backup_and_leaves_noth
     let there = files(&cluster.store).await;
     assert!(root.iter().all(|root| there.keys().all(|path| !path.starts_with(root))));
     cluster.engine.drop_database(SHOP).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_comes_under_a_database_key_of_another_account_is_sealed_anew_unless_the_mode_was_chosen() {
+    let kms = kms();
+    let (key, tenant) = (kms.create_key(), kms.create_key_in("999988887777"));
+    let original = Cluster::new("in01-from", &kms, Some(key.clone()), &[]).await;
+    collection(&original.engine, "", POINTS).await;
+    original.engine.insert("", POINTS, rows(0..50)).await.unwrap();
+    let backups = store();
+    original.back_up(&backups, "backup-1").await.unwrap();
+    let target = Cluster::new("in01-to", &kms, Some(key), std::slice::from_ref(&tenant)).await;
+    target.fill_tenant(&tenant).await;
+    let before = files(&target.store).await;
+    for (to_database, anew_across_accounts, anew) in [("", true, false), (TENANT, true, true), (TENANT, false, false)] {
+        let chosen = Chosen {
+            database: String::new(),
+            collection: POINTS.into(),
+            to_database: to_database.into(),
+            to_collection: "restored".into(),
+        };
+        let what =
+            Restoring { anew_across_accounts, into: serving(), only: Some(vec![chosen]), ..everything(Bring::Rekey) };
+        restore(&backups, "backup-1", &original, &target, &kms, &what).await.unwrap();
+        assert_eq!(contents(&target.engine, to_database, "restored").await.unwrap().len(), 50);
+        let (old, new) = (files(&backups).await, files(&target.store).await);
+        let body = |bytes: &[u8]| bytes.get(256..).map(<[u8]>::to_vec);
+        let was: Vec<_> = old.iter().filter(|(path, _)| path.contains("/compacted/")).map(|(_, it)| body(it)).collect();
+        let kept = new.iter().filter(|(path, _)| !before.contains_key(*path)).any(|(_, it)| was.contains(&body(it)));
+        assert_eq!(kept, !anew, "into {to_database:?}, {anew_across_accounts}");
+        target.engine.drop_collection(to_database, "restored").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_pool_object_that_rotted_is_found_and_copied_again() {
+    let kms = kms();
+    let cluster = Cluster::new("in01-from", &kms, Some(kms.create_key()), &[]).await;
+    cluster.fill().await;
+    let backups = store();
+    cluster.back_up(&backups, "backup-1").await.unwrap();
+    // The newest knows nothing of the other database's objects.
+    let mut order = cluster.order(&backups, "backup-2");
+    order.request = CheckpointRequest { only: Some([(SHOP.to_owned(), Vec::new())].into()) };
+    make(&order, &Progress::default()).await.unwrap();
+    let biggest = objects(&backups).await.into_iter().filter(|it| it.location.as_ref().contains("/compacted/"));
+    let biggest = biggest.max_by_key(|it| it.size).unwrap().location;
+    let mut bytes = read(&backups, &biggest).await;
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    backups.put(&biggest, bytes.into()).await.unwrap();
+    let bad = async |backup: &str| {
+        let (backup, _keyring) = open(&backups, backup, &cluster, &kms).await.unwrap();
+        backup.verify(&Progress::default()).await.unwrap().bad.len()
+    };
+    assert_eq!(bad("backup-1").await, 1);
+    cluster.back_up(&backups, "backup-3").await.unwrap();
+    assert_eq!((bad("backup-3").await, bad("backup-1").await), (0, 0), "the older one is whole again, too");
 }

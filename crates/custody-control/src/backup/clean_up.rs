@@ -27,16 +27,25 @@ pub struct Freed {
     pub bytes: u64,
 }
 
+/// The backups that are written down of a cluster, by their ids.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Those that are being made.
+    pub owned: Vec<String>,
+    /// Those that were made, and are not deleted yet.
+    pub made: Vec<String>,
+}
+
 /// Where backups are kept. Everything can be repeated, and nothing of it needs a key.
 #[async_trait]
 pub trait BackupStorage: Send + Sync {
-    /// Deletes a backup: its manifest first, so that it is none from that moment; then its other objects; then those that it
-    /// shared with backups that are no more.
+    /// Deletes a backup: its manifest first, so that it is none from that moment; then its other objects. Those that it shared
+    /// with backups that are no more go too; what can't, a clean-up is left to remove.
     async fn delete(&self, cluster: &str, backup: &str) -> Result<Freed, String>;
 
-    /// Removes what belongs to no backup of a cluster: what was left of those that were not completed, but for the `owned`
-    /// ones, which are being made; and shared objects that no backup lists.
-    async fn clean_up(&self, cluster: &str, owned: &[String]) -> Result<Freed, String>;
+    /// Removes what belongs to no backup of a cluster: what was left of those that were not completed, or that are not known
+    /// and could not be restored for long, but for those that are being made; and shared objects that no backup lists.
+    async fn clean_up(&self, cluster: &str, backups: &Known) -> Result<Freed, String>;
 
     /// The clusters of which there is anything.
     async fn clusters(&self) -> Result<Vec<String>, String>;
@@ -86,12 +95,13 @@ impl Control {
 
     /// Removes what belongs to no backup of a cluster. Whoever calls has the turn. It is tried again after the next job.
     pub(super) async fn clean_up(&self, cluster: &str) {
-        let owned = match row::all(&self.db, Some(cluster)).await {
-            Ok(rows) => rows.into_iter().filter(|row| row.status == BackupStatus::Creating).map(|row| row.id).collect(),
+        let rows = match row::all(&self.db, Some(cluster)).await {
+            Ok(rows) => rows,
             Err(error) => return tracing::error!(cluster, %error, "a cluster's backups can't be listed"),
         };
-        let owned: Vec<String> = owned;
-        match self.nodes.backups.clean_up(cluster, &owned).await {
+        let (owned, made): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row.status == BackupStatus::Creating);
+        let ids = |rows: Vec<row::Row>| rows.into_iter().map(|row| row.id).collect();
+        match self.nodes.backups.clean_up(cluster, &Known { owned: ids(owned), made: ids(made) }).await {
             Ok(Freed { objects: 0, .. }) => {}
             Ok(freed) => tracing::info!(cluster, objects = freed.objects, bytes = freed.bytes, "no backup needed them"),
             Err(error) => tracing::error!(cluster, error, "what no backup needs could not be removed"),

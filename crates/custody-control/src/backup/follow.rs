@@ -17,7 +17,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(500);
 /// How long a piece of work may come no further.
 const PATIENCE: Duration = Duration::from_mins(10);
-/// How long a node may take to give up what it is told to give up.
+/// How long a node may take to say that it has given up what it is told to give up, before its process is looked for.
 const ENDING: Duration = Duration::from_secs(30);
 /// How long a node may take to connect after this process was started anew, and to say that it has the work.
 const RECONNECTING: Duration = Duration::from_mins(1);
@@ -57,8 +57,17 @@ enum Step {
     Wait,
     /// The node is to give it up.
     Cancel,
+    /// It has ended, if the process that did it is gone: while that lives it may go on writing.
+    EndIfGone(Ended),
     /// It has ended.
     End(Ended),
+}
+
+/// Why a cluster's node can't do its work.
+struct Trouble {
+    why: String,
+    /// Whether nothing of the work goes on: else its process is to be gone first.
+    over: bool,
 }
 
 /// How a piece of work comes along.
@@ -105,7 +114,7 @@ impl Pace {
         }
         match &self.ending {
             None => Step::Wait,
-            Some((since, ended)) if now - *since > ENDING => Step::End(ended.clone()),
+            Some((since, ended)) if now - *since > ENDING => Step::EndIfGone(ended.clone()),
             Some(_) => Step::Cancel,
         }
     }
@@ -120,14 +129,22 @@ impl Control {
         let (mut pace, mut told) = (Pace::new(Instant::now(), unknown), None);
         loop {
             let report = heard.borrow_and_update().clone();
-            match pace.next(Instant::now(), report.as_ref(), job::is_unwanted(&self.db, &job.id).await?) {
-                Step::End(ended) => return Ok(ended),
-                Step::Cancel => self.nodes.cancel_work(&job.cluster, &job.id).await,
-                Step::Wait => {}
-            }
-            if let Some(trouble) = self.trouble(job).await? {
+            let step = pace.next(Instant::now(), report.as_ref(), job::is_unwanted(&self.db, &job.id).await?);
+            let trouble = self.trouble(job).await?;
+            if matches!(step, Step::Cancel | Step::EndIfGone(_)) || trouble.is_some() {
                 self.nodes.cancel_work(&job.cluster, &job.id).await;
-                return Ok(Ended::Failed(trouble));
+            }
+            let gone = || !self.nodes.has_process(&job.cluster);
+            let ended = match (step, trouble) {
+                (Step::End(ended), _) => Some(ended),
+                (_, Some(Trouble { why, over })) => (over || gone()).then_some(Ended::Failed(why)),
+                (Step::EndIfGone(ended), None) => gone().then_some(ended),
+                (Step::Wait | Step::Cancel, None) => None,
+            };
+            if let Some(ended) = ended {
+                // What it has made is undone now: no other process is to begin it.
+                self.nodes.withdraw_work(&job.id);
+                return Ok(ended);
             }
             if let Some(report) = report.filter(|report| told.as_ref() != Some(report)) {
                 job::tell(&self.db, &job.id, hundredths(&report), &spoken(&report)).await?;
@@ -139,20 +156,25 @@ impl Control {
     }
 
     /// Why the cluster's node can't do anything.
-    async fn trouble(&self, job: &Due) -> Result<Option<String>, Refused> {
+    async fn trouble(&self, job: &Due) -> Result<Option<Trouble>, Refused> {
+        let ending = |why: String| Some(Trouble { why, over: false });
         let Some(row) = cluster::find(&self.db, &job.cluster).await? else {
-            return Ok(Some("the cluster is no more".to_owned()));
+            return Ok(ending("the cluster is no more".to_owned()));
         };
         let live = self.nodes.live(&job.cluster);
+        // The image that did the work was replaced by one that has no key.
         let sealed = match live.report().map(|report| &report.state) {
-            Some(NodeState::Sealed { reason, .. }) => Some(format!("the cluster is sealed: {reason}")),
+            Some(NodeState::Sealed { reason, .. }) => {
+                Some(Trouble { why: format!("the cluster is sealed: {reason}"), over: true })
+            }
             _ => None,
         };
+        let fallen = || live.problem().map(|why| Trouble { why: why.to_owned(), over: true });
         Ok(match (job.kind, row.phase) {
             // Whatever ends the process of a cluster that is being made is the end of it.
-            (JobKind::RestoreCluster, _) => sealed.or_else(|| live.problem().map(str::to_owned)),
+            (JobKind::RestoreCluster, _) => sealed.or_else(fallen),
             (_, Phase::Running) => sealed,
-            (_, phase) => Some(format!("the cluster is {phase}")),
+            (_, phase) => ending(format!("the cluster is {phase}")),
         })
     }
 
@@ -228,7 +250,7 @@ mod tests {
         assert_eq!(pace.next(start + PATIENCE, None, false), Step::Wait);
         let late = start + PATIENCE + TICK;
         assert_eq!(pace.next(late, None, false), Step::Cancel);
-        assert!(matches!(pace.next(late + ENDING + TICK, None, false), Step::End(Ended::Failed(_))));
+        assert!(matches!(pace.next(late + ENDING + TICK, None, false), Step::EndIfGone(Ended::Failed(_))));
     }
 
     #[tokio::test]
@@ -239,7 +261,9 @@ mod tests {
         assert_eq!(pace.next(start, Some(&report(1, WorkState::Canceled)), true), Step::End(Ended::Canceled));
         let mut pace = Pace::new(start, false);
         assert_eq!(pace.next(start, None, true), Step::Cancel);
-        assert_eq!(pace.next(start + ENDING + TICK, None, true), Step::End(Ended::Canceled));
+        assert_eq!(pace.next(start + ENDING + TICK, None, true), Step::EndIfGone(Ended::Canceled));
+        let canceled = report(1, WorkState::Canceled);
+        assert_eq!(pace.next(start + ENDING + TICK, Some(&canceled), true), Step::End(Ended::Canceled));
         let done = report(100, WorkState::Done(WorkDone::default()));
         let mut pace = Pace::new(start, false);
         assert_eq!(pace.next(start, Some(&running(99)), true), Step::Cancel);

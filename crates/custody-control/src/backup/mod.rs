@@ -18,7 +18,7 @@ mod shape;
 #[cfg(test)]
 mod tests;
 
-pub use clean_up::{BackupStorage, Freed};
+pub use clean_up::{BackupStorage, Freed, Known};
 pub use create::{BackupAsked, ChosenCollections, NewBackup};
 pub use custody_link::RestoreMode;
 pub use delete::BackupDeleted;

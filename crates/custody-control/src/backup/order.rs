@@ -13,11 +13,16 @@ use crate::{
 };
 
 /// How a restore is done, as it is kept with its job.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Terms {
     /// How sealed files become the new cluster's.
     pub(super) mode: RestoreMode,
+    /// Whether the node seals anew, whatever the mode, what comes under a database's own key of another account: which database
+    /// that is, only the node knows.
+    #[serde(default)]
+    pub(super) anew_across_accounts: bool,
     /// Whether databases keep keys of their own.
     pub(super) keep_database_keys: bool,
     /// Whether what was loaded is loaded again.
@@ -71,8 +76,8 @@ pub(super) async fn restore(
         tenant_keys: keys.collect(),
         manifest: row.manifest.clone(),
     };
-    let order =
-        RestoreOrder { from, mode: terms.mode, only, keep_database_keys: terms.keep_database_keys, load: terms.load };
+    let Terms { mode, anew_across_accounts, keep_database_keys, load, chosen: _ } = terms;
+    let order = RestoreOrder { from, mode, anew_across_accounts, only, keep_database_keys, load };
     Ok(Some(WorkOrder { job: job.to_owned(), work: Work::Restore(order) }))
 }
 

@@ -176,6 +176,7 @@ impl Control {
         }
         let terms = Terms {
             mode: how.mode.unwrap_or_else(|| usual_mode(row, target)),
+            anew_across_accounts: how.mode.is_none(),
             keep_database_keys: self.keeps_keys(row, target, how.keep_database_keys).await?,
             load: how.load,
             chosen,
@@ -321,7 +322,8 @@ impl DecryptedRestore {
 }
 
 /// New headers over the same bodies are the price of a copy, but whoever kept an old header and has the old key opens a body
-/// by them: across projects and owners of keys everything is sealed anew (rule 33).
+/// by them: across projects and owners of keys everything is sealed anew (rule 33). Whose the key of a database is that a
+/// collection comes into, its node looks.
 fn usual_mode(row: &Row, target: &Target<'_>) -> RestoreMode {
     let account = |arn: &str| arn.split(':').nth(4).map(str::to_owned);
     let owner = target.key.and_then(account);

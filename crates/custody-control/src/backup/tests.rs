@@ -46,8 +46,8 @@ impl BackupStorage for Recorded {
         Ok(Freed { objects: 3, bytes: 7 })
     }
 
-    async fn clean_up(&self, cluster: &str, owned: &[String]) -> Result<Freed, String> {
-        self.note(format!("clean up {cluster} but {owned:?}"));
+    async fn clean_up(&self, cluster: &str, backups: &Known) -> Result<Freed, String> {
+        self.note(format!("clean up {cluster} but {:?}", backups.owned));
         Ok(Freed::default())
     }
 
@@ -406,7 +406,9 @@ async fn across_projects_everything_is_sealed_anew_unless_it_is_asked_for_otherw
         let job = created.map_err(|refused| refused.message).unwrap().job_id;
         let terms = sqlx::query_scalar::<_, String>("SELECT terms FROM jobs WHERE id = ?").bind(job);
         let terms = terms.fetch_one(world.control.db.pool()).await.unwrap();
-        assert_eq!(Terms::parse(Some(&terms)).unwrap().mode, mode, "{project} {asked:?}");
+        let terms = Terms::parse(Some(&terms)).unwrap();
+        // A database's own key the node compares, unless somebody chose.
+        assert_eq!((terms.mode, terms.anew_across_accounts), (mode, asked.is_none()), "{project} {asked:?}");
     }
 }
 
@@ -517,6 +519,33 @@ async fn a_cluster_that_does_not_serve_is_not_backed_up() {
     assert!(job.message.unwrap().contains("its key was revoked"));
     let refused = world.control.create_backup(&world.owner, CLUSTER, &NewBackup::default()).await.unwrap_err();
     assert!(refused.kind == Kind::Conflict && refused.message.contains("its key was revoked"), "{refused}");
+}
+
+/// A process that passes for a cluster's node, and ends when its input does.
+fn process_of(world: &World, cluster: &str) -> std::process::Child {
+    let data_dir = &world.control.nodes.settings.data_dir;
+    std::fs::write(data_dir.join("node"), "read line").unwrap();
+    let mut command = std::process::Command::new("sh");
+    command.args(["node", "--link"]).arg(data_dir.join("link")).args(["--cluster-id", cluster]);
+    command.current_dir(data_dir).stdin(std::process::Stdio::piped()).spawn().unwrap()
+}
+
+#[tokio::test]
+async fn nothing_of_a_backup_is_removed_while_its_process_may_still_write() {
+    let world = World::new().await;
+    let mut process = process_of(&world, CLUSTER);
+    let asked = world.ask().await;
+    world.half_way(&asked.job_id).await;
+    // Its process is being ended, and takes its time.
+    sqlx::query("UPDATE clusters SET phase = 'suspended'").execute(world.control.db.pool()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert_eq!(world.storage.take(), [""; 0]);
+    assert_eq!(world.control.job(&world.owner, &asked.job_id).await.unwrap().status, JobStatus::Running);
+    drop(process.stdin.take());
+    process.wait().unwrap();
+    let job = world.until(&asked.job_id, JobStatus::Failed).await;
+    assert!(job.message.unwrap().contains("suspended"));
+    assert_eq!(world.storage.take()[0], format!("delete {CLUSTER} {}", asked.backup_id));
 }
 
 #[tokio::test]

@@ -1,12 +1,17 @@
 //! Carrying jobs out: each once its time has come, and again from its beginning after a restart.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::task::JoinSet;
 
 use super::{JobKind, JobStatus};
 use crate::{
     Control,
+    alert::{self, AlertKind},
     db::{Db, now},
     refusal::Refused,
 };
@@ -15,6 +20,27 @@ use crate::{
 const TICK: Duration = Duration::from_millis(250);
 /// Before a job whose step failed for a reason that may pass is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+
+/// How long a job may be tried again before that is told. Jobs that wait for it do so unseen.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+/// The jobs that could not be carried through, with the time since when, and whether that was told.
+#[derive(Default)]
+struct Troubles(Mutex<HashMap<String, (Instant, bool)>>);
+
+impl Troubles {
+    /// Notes that a job could not be carried through; whether that is to be told now.
+    fn are_to_be_told(&self, job: &str, now: Instant) -> bool {
+        let mut troubles = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (since, told) = troubles.entry(job.to_owned()).or_insert((now, false));
+        !*told && now - *since >= PATIENCE && !std::mem::replace(told, true)
+    }
+
+    /// Notes that a job has ended.
+    fn are_over(&self, job: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(job);
+    }
+}
 
 /// A job that is to be carried out.
 #[derive(Clone)]
@@ -41,6 +67,7 @@ impl Control {
     pub async fn run_jobs(self: Arc<Self>) {
         let mut tasks = JoinSet::new();
         let mut running = HashMap::new();
+        let troubles = Arc::new(Troubles::default());
         loop {
             while let Some(ended) = tasks.try_join_next_with_id() {
                 running.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
@@ -52,7 +79,7 @@ impl Control {
                             continue;
                         }
                         let id = job.id.clone();
-                        let task = tasks.spawn(Arc::clone(&self).carry_out(job));
+                        let task = tasks.spawn(Arc::clone(&self).carry_out(job, Arc::clone(&troubles)));
                         running.insert(task.id(), id);
                     }
                 }
@@ -84,7 +111,7 @@ impl Control {
         .collect()
     }
 
-    async fn carry_out(self: Arc<Self>, job: Due) {
+    async fn carry_out(self: Arc<Self>, job: Due, troubles: Arc<Troubles>) {
         let done = match job.kind {
             JobKind::CreateCluster | JobKind::RestoreCluster => self.create(&job).await,
             JobKind::DropCluster => self.destroy(&job).await,
@@ -92,14 +119,42 @@ impl Control {
             JobKind::RestoreCollection => self.restore_into(&job).await,
             JobKind::DeleteBackup => self.delete_backed_up(&job).await,
         };
+        if done.is_ok() {
+            troubles.are_over(&job.id);
+        }
         if let Err(error) = done {
             // It stays RUNNING and is taken up again: nobody else would finish what it began.
             tracing::error!(job = job.id, %error, "a job could not be carried through: it is tried again");
             if let Err(error) = super::tell(&self.db, &job.id, 0, &format!("tried again: {error}")).await {
                 tracing::error!(job = job.id, %error, "how far a job is could not be written down");
             }
+            if troubles.are_to_be_told(&job.id, Instant::now())
+                && let Err(error) = self.alert_of(&job, &error).await
+            {
+                tracing::error!(job = job.id, %error, "that a job is tried again and again could not be told");
+            }
             tokio::time::sleep(AGAIN).await;
         }
+    }
+}
+
+impl Control {
+    /// Tells that a job does not come to its end. What else is asked for with a cluster's backups waits for it.
+    async fn alert_of(&self, job: &Due, error: &Refused) -> Result<(), Refused> {
+        let kind = match job.kind {
+            JobKind::CreateBackup | JobKind::DeleteBackup | JobKind::RestoreCollection => AlertKind::BackupFailed,
+            JobKind::CreateCluster | JobKind::RestoreCluster | JobKind::DropCluster => AlertKind::ClusterStatus,
+        };
+        let (minutes, name) = (PATIENCE.as_secs() / 60, job.kind.as_str());
+        let message = format!(
+            "job {} ({name}) of cluster {} has been tried again for {minutes} minutes: {error}. It goes on, and jobs of the \
+             cluster's backups wait for it",
+            job.id, job.cluster
+        );
+        let mut change = self.db.change().await?;
+        alert::raise(&mut change, &job.project, kind, &job.cluster, &message).await?;
+        change.commit().await?;
+        Ok(())
     }
 }
 
@@ -151,6 +206,18 @@ mod tests {
         begin(db, now() + 1).await.unwrap();
         let ids = sqlx::query_scalar("SELECT id FROM jobs WHERE status = 'RUNNING' ORDER BY rowid");
         ids.fetch_all(db.pool()).await.unwrap()
+    }
+
+    #[test]
+    fn a_job_that_is_tried_again_for_long_is_told_once() {
+        let (troubles, start) = (Troubles::default(), Instant::now());
+        assert!(!troubles.are_to_be_told("job-1", start));
+        assert!(!troubles.are_to_be_told("job-1", start + PATIENCE / 2));
+        assert!(!troubles.are_to_be_told("job-2", start + PATIENCE));
+        assert!(troubles.are_to_be_told("job-1", start + PATIENCE));
+        assert!(!troubles.are_to_be_told("job-1", start + PATIENCE * 2));
+        troubles.are_over("job-1");
+        assert!(!troubles.are_to_be_told("job-1", start + PATIENCE * 2));
     }
 
     #[tokio::test]

@@ -63,6 +63,12 @@ impl Works {
         true
     }
 
+    fn withdraw(&self, job: &str) {
+        if let Some(piece) = self.pieces().get_mut(job) {
+            piece.order = None;
+        }
+    }
+
     fn is_done(&self, job: &str) -> bool {
         let pieces = self.pieces();
         let report = pieces.get(job).and_then(|piece| piece.heard.borrow().clone());
@@ -97,6 +103,11 @@ impl Nodes {
     /// Tells a cluster's node to give a piece of work up.
     pub(crate) async fn cancel_work(&self, cluster: &str, job: &str) {
         self.send(cluster, &ToNode::CancelWork { job: job.to_owned() }).await;
+    }
+
+    /// Has a piece of work given to no node any more.
+    pub(crate) fn withdraw_work(&self, job: &str) {
+        self.works.withdraw(job);
     }
 
     /// Forgets a piece of work whose job has ended, or begins again.
@@ -166,6 +177,16 @@ mod tests {
         assert!(works.is_done("job-1"), "a late word takes nothing back");
         works.forget("job-1");
         assert!(!works.is_done("job-1"));
+    }
+
+    #[test]
+    fn what_is_withdrawn_is_given_to_nobody() {
+        let works = Works::default();
+        let heard = works.begin("in01-a", "job-1", Some(order()));
+        works.withdraw("job-1");
+        assert!(works.orders("in01-a").is_empty());
+        works.hear("in01-a", &report(WorkState::Canceled));
+        assert_eq!(*heard.borrow(), Some(report(WorkState::Canceled)), "and is still heard of");
     }
 
     #[test]

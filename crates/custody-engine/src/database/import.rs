@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use custody_store::ZoneStore;
+use custody_store::{ZoneId, ZoneStore};
 use futures::future::BoxFuture;
 use object_store::path::Path;
 
@@ -45,6 +45,16 @@ impl Import {
     /// Where the collection's objects belong: what stood below its root before, stands below this.
     pub fn root(&self) -> Path {
         collection::root(&self.open.zone, self.id)
+    }
+
+    /// The root key that the database is pinned to, if not the cluster's.
+    pub fn key(&self) -> Option<&str> {
+        self.database.entry.key.as_deref()
+    }
+
+    /// The zone that it comes into, and the id that it will have there.
+    pub(crate) fn place(&self) -> (ZoneId, i64) {
+        (self.open.zone.zone(), self.id)
     }
 
     /// The zone that they lie in.
@@ -104,6 +114,15 @@ impl Import {
         if let Err(error) = self.open.unpin(id).await {
             tracing::warn!(%zone, collection = id, %error, "what was begun to be restored is cleared away at the next open");
         }
+    }
+}
+
+impl OpenDatabase {
+    /// Drops a collection that was taken in, if it was, and is still there.
+    pub(crate) async fn take_out(&self, id: i64) -> Result<(), EngineError> {
+        let _changing = self.changing.lock().await;
+        let known = self.records.read().unwrap_or_else(PoisonError::into_inner).contains_key(&id);
+        if known { self.forget(id).await } else { Ok(()) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Clusters in memory with a scripted KMS, with rows in them, and their backups.
 
+pub(crate) mod halting;
 pub(crate) mod unanswered;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -7,7 +8,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use arrow_array::{
     ArrayRef, FixedSizeListArray, Float32Array, Int64Array, StringArray, cast::AsArray, types::Float32Type,
 };
-use custody_backup::{Backup, BackupError, BackupId, BackupStore, Made, Order, Progress, Restored, Restoring, make};
+use custody_backup::{
+    Backup, BackupError, BackupId, BackupStore, Made, Order, Progress, Restored, Restoring, Target, make,
+};
 use custody_engine::{
     CheckpointRequest, DataType, DeleteRequest, Engine, EngineError, Field, IndexKind, IndexSpec, Metric,
     NewCollection, NewDatabase, QueryRequest, QueryResult, Rows, Schema, SearchRequest, WriteRequest,
@@ -22,6 +25,8 @@ pub(crate) type Store = Arc<dyn ObjectStore>;
 
 /// A collection of the tests.
 pub(crate) const POINTS: &str = "points";
+/// The job of a restore into a cluster that serves.
+pub(crate) const JOB: &str = "job-1";
 /// A database of the tests.
 pub(crate) const SHOP: &str = "shop";
 /// A database under a key of its own.
@@ -162,7 +167,12 @@ pub(crate) async fn open(
 }
 
 pub(crate) fn everything(how: Bring) -> Restoring {
-    Restoring { how, new: true, only: None, keep_database_keys: false, load: true }
+    Restoring { how, anew_across_accounts: false, into: Target::New, only: None, keep_database_keys: false, load: true }
+}
+
+/// What restores into a cluster that serves.
+pub(crate) fn serving() -> Target {
+    Target::Serving { job: JOB.to_owned() }
 }
 
 /// Restores all of a backup into a cluster that is new.
