@@ -146,7 +146,6 @@ class Studio:
         dialog.next("Associate the KMS key with the IAM role")
         dialog.associate(key)
         dialog.validate()
-        dialog.field("waiting").scroll_into_view_if_needed()
         me.page.locator("#said").evaluate("(it) => (it.textContent = '')")
         picture("cmek-dialog-3", whole=False)
         me.click("Start over", dialog.dialog) if dialog.field("start-over").is_visible() else None

@@ -41,11 +41,36 @@ def test_one_signs_in_and_out_and_is_brought_back_where_one_was_going(control, v
 def test_a_page_leaves_by_itself_when_its_session_ends(control, visit):
     me, other = visit(control).sign_in(), visit(control).sign_in()
     project = me.make_project("payments")
+    me.page.evaluate("sessionStorage.setItem('custody.node.in01-1', 'a credential')")
     [user] = control.call("GET", "/v2/users")
     control.call("PUT", f"/v2/users/{user['userId']}/password", {"newPassword": "another-password", "oldPassword": ADMIN_PASSWORD})
     for it in (me, other):
         expect(it.heading("Sign in")).to_be_visible()
     assert f"next=%2Fprojects%2F{project}" in me.page.url
+    assert me.page.evaluate("sessionStorage.length") == 0, "whoever signs in next in this tab is somebody else"
+
+
+def test_a_page_says_how_old_it_is_and_holds_nothing_for_long(control, visit):
+    me = visit(control).sign_in()
+    project = me.make_project("payments")
+    me.add_development_key()
+    checked = me.page.locator("#cmek tbody time").first
+    # What is selected is held, but not for ever: it hides what has happened since.
+    me.page.evaluate("getSelection().selectAllChildren(document.querySelector('#cmek tbody th'))")
+    before = checked.inner_text()
+    expect(checked).not_to_have_text(before)
+    control.stop()
+    expect(me.page.locator("#stale")).to_contain_text("Not updated since")
+    control.start()
+    expect(me.page.locator("#stale")).to_be_hidden()
+    # What one may not see any more is no service that can't be reached.
+    role = create_user(control, "custodian", "KeyCustodian", project)
+    it = visit(control).sign_in("custodian", role).open(f"/projects/{project}/cmek")
+    polls = lambda route: "x-console" in route.request.headers  # noqa: E731
+    it.page.route("**/cmek", lambda route: route.fulfill(status=403, json={"message": "no"}) if polls(route) else route.continue_())
+    with it.page.expect_navigation():
+        pass
+    expect(it.page.locator("#stale")).to_be_hidden()
 
 
 def test_a_reader_sees_no_button_that_would_fail(control, make_local_kms, visit):
@@ -122,6 +147,8 @@ def test_forged_requests_are_refused_and_change_nothing(control, make_local_kms,
         (f"/projects/{project}/backups/policy", {"cluster": cluster.id, "frequency": "1", "start_time": "02:00-04:00", "retention": "7"}),
         (f"/projects/{project}/backups/{cluster.id}/backup-none/delete", {"password": ADMIN_PASSWORD}),
         (f"/projects/{project}/backups/{cluster.id}/backup-none/restore", {"name": "forged", "password": ADMIN_PASSWORD}),
+        (f"/projects/{project}/backups/{cluster.id}/backup-none/restore-into", {"into": cluster.id, "only": "", "mode": ""}),
+        (f"/projects/{project}/jobs/{cluster.made['jobId']}/cancel", {}),
         ("/sign-out", {}),
     ]
     activities = f"/v2/projects/{project}/activities"

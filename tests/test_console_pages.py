@@ -21,7 +21,7 @@ def control(make_control):
     return make_control().start()
 
 
-def test_a_cluster_is_made_and_shown_with_its_credentials_once(control, visit):
+def test_a_cluster_is_made_and_shown_with_its_credentials_once(control, make_local_kms, visit):
     me = visit(control).sign_in()
     project = me.make_project("payments")
     me.add_development_key("mine")
@@ -44,6 +44,15 @@ def test_a_cluster_is_made_and_shown_with_its_credentials_once(control, visit):
     me.page.get_by_label("Cloud provider", exact=True).select_option("local")
     me.page.get_by_role("radio", name="mine").check()
     expect(me.page.locator("#sum-cmek")).to_have_text("On, under mine")
+    # How a key is may change while the form is filled in. What was typed and chosen stays.
+    kms = make_local_kms(control)
+    [key] = kms.states()
+    kms.disable(key)
+    expect(me.page.locator(".choice.key")).to_contain_text("It is REVOKED")
+    expect(me.page.locator("#sum-cmek")).to_have_text("On: choose a key")
+    kms.enable(key)
+    expect(me.page.locator("#sum-cmek")).to_have_text("On, under mine")
+    expect(me.page.get_by_label("Cluster name", exact=True)).to_have_value("vectors")
     me.click("Create Cluster")
     shown = {it: me.page.locator(f"#{it}").inner_text() for it in ("endpoint", "username", "new-password")}
     expect(me.page.get_by_role("progressbar")).to_be_visible()
@@ -74,6 +83,7 @@ def test_names_and_rows_go_from_the_node_to_the_browser_and_never_through_the_co
     client.create_database("canary_database")
     asked: list[tuple[str, str]] = []
     me.page.on("request", lambda request: asked.append((request.url, request.post_data or "")))
+    expect(me.page.locator("[data-zone]").filter(has_text="connect below to see its name")).to_have_count(2)
     me.fill("Cluster user", "root")
     me.page.locator("#node-password").fill("wrong-password")
     me.click("Connect")
@@ -83,6 +93,9 @@ def test_names_and_rows_go_from_the_node_to_the_browser_and_never_through_the_co
     expect(databases.get_by_role("link", name="canary_collection")).to_be_visible()
     listed = {(row[0], row[1]): row[2:] for row in rows(me.page, "#databases")}
     assert listed == {("default", "canary_collection"): ["12", "loaded"], ("canary_database", "–"): ["–", "no collection yet"]}
+    # A gap between who is connected and what is shown.
+    gap = "document.querySelector('#databases').getBoundingClientRect().top - document.querySelector('#connected').getBoundingClientRect().bottom"
+    assert me.page.evaluate(gap) >= 8
     # Each zone's database has its name now, also after the page has kept up with the service.
     for name in ("default", "canary_database", "the cluster's own"):
         expect(me.page.locator("[data-zone]").filter(has_text=name)).to_have_count(1)
@@ -113,9 +126,24 @@ def test_names_and_rows_go_from_the_node_to_the_browser_and_never_through_the_co
     assert b"canary" not in database and made["new-password"].encode() not in database
     assert "canary" not in control.output()
     assert project.encode() in database
+    collection = me.page.url
     me.click("Forget")
     expect(me.page.locator("#collection")).to_be_hidden()
-    assert me.page.evaluate("sessionStorage.length") == 0
+    for place in ("#facts", "#schema", "#indexes", "#rows", "#found"):
+        expect(me.page.locator(place)).to_be_empty()
+    kept = "Object.keys(sessionStorage).filter((name) => name.startsWith('custody.node.'))"
+    assert me.page.evaluate(kept) == []
+    # Nor does whoever signs in next in this tab find it.
+    me.connect("root", made["new-password"])
+    expect(me.page.locator("#rows tbody tr")).to_have_count(10)
+    assert len(me.page.evaluate(kept)) == 1
+    me.click("Sign out")
+    expect(me.heading("Sign in")).to_be_visible()
+    me.sign_in("reader", create_user(control, "reader", "ProjectReadOnly", project))
+    me.page.goto(collection)
+    expect(me.button("Connect")).to_be_visible()
+    expect(me.page.locator("#collection")).to_be_hidden()
+    assert me.page.evaluate(kept) == []
 
 
 def test_a_plan_without_cmek_shows_the_offer_disabled_with_the_reason(control, visit):
@@ -252,7 +280,9 @@ def test_axe_finds_nothing_serious_on_any_page(control, filled, visit, scheme):
     for place in walk(me, project, key, cluster.id):
         if "collection" in place:
             expect(me.page.locator("#rows tbody tr").first).to_be_visible()
-        wrong[place] = me.axe()
+        # Which table it is, is said by its name.
+        names = me.page.locator(".scroll").evaluate_all("(all) => all.map((it) => it.getAttribute('aria-label'))")
+        wrong[place] = me.axe() + [name for name in names if name == "Table" or names.count(name) > 1]
     assert {place: found for place, found in wrong.items() if found} == {}
 
 
@@ -364,6 +394,16 @@ def test_the_console_works_by_keyboard_alone(control, visit):
     checked = me.page.locator("#cmek tbody time").first.inner_text()
     expect(me.page.locator("#cmek tbody time").first).not_to_have_text(checked)
     assert me.page.evaluate("document.activeElement.innerText") == "Check now"
+    # So does a form that was sent, a button that says something else meanwhile, and a table that is scrolled.
+    keyboard.press("Enter")
+    expect(me.page.locator("#said")).to_have_text("Done")
+    assert me.page.evaluate("document.activeElement.innerText") == "Check now"
+    for place in ("#cmek .copy", "#cmek .scroll"):
+        checked = me.page.locator("#cmek tbody time").first.inner_text()
+        me.page.locator(place).first.focus()
+        keyboard.press("Enter")
+        expect(me.page.locator("#cmek tbody time").first).not_to_have_text(checked)
+        assert me.page.evaluate("(place) => document.activeElement.matches(place)", place), place
 
 
 def test_nobody_is_taken_back_by_an_answer_that_comes_after_they_went_elsewhere(control, visit):
@@ -412,6 +452,8 @@ def test_times_are_the_viewers(control, visit):
         shown.append(time.inner_text())
         assert told not in me.page.locator("main").inner_text()
     assert len(set(shown)) == 4
+    me.open(f"/projects/{project}/activities?before=0")
+    expect(me.heading("No older activity")).to_be_visible()
 
 
 def test_api_keys_and_alert_rules_are_made_shown_once_and_deleted(control, visit):
@@ -425,10 +467,16 @@ def test_api_keys_and_alert_rules_are_made_shown_once_and_deleted(control, visit
     secret = me.copied("secret")
     assert secret.startswith("custody_") and control.call("GET", "/v2/projects", token=secret)[0]["projectId"] == project
     me.page.get_by_role("link", name="Done").click()
-    expect(me.row("reporting")).to_contain_text("ProjectReadOnly")
+    expect(me.row("reporting")).to_contain_text("Project Read-Only")
     me.ready()
     assert secret not in me.page.content()
+    # It is asked first.
     me.click("Delete the API key reporting")
+    expect(me.dialog()).to_contain_text("Whoever uses the API key reporting")
+    me.click("Cancel", me.dialog())
+    assert control.call("GET", "/v2/projects", token=secret)
+    me.click("Delete the API key reporting")
+    me.send("Delete API key")
     expect(me.row("reporting")).to_have_count(0)
     assert control.refused("GET", "/v2/projects", token=secret).status == 401
     me.go("Alerts")
@@ -445,6 +493,9 @@ def test_api_keys_and_alert_rules_are_made_shown_once_and_deleted(control, visit
     me.ready()
     assert "secret-path" not in me.page.content()
     me.click("Delete the rule pager")
+    expect(me.dialog()).to_contain_text("The rule pager")
+    expect(me.row("pager")).to_have_count(1)
+    me.send("Delete rule")
     expect(me.row("pager")).to_have_count(0)
 
 
@@ -476,11 +527,60 @@ def test_a_cluster_is_suspended_resumed_sealed_unsealed_dropped_and_taken_back(c
     me.fill("Your password", ADMIN_PASSWORD, me.dialog())
     me.send("Drop cluster")
     expect(status).to_contain_text("DELETING")
+    me.page.reload()
+    expect(me.button("Switch on")).to_have_count(0)
     me.click("Take the drop back")
     me.serves()
+    expect(me.button("Switch on")).to_be_visible()
     # On the page of a cluster that could not be dropped when it was loaded.
     me.click("Drop")
     expect(me.dialog()).to_be_visible()
+
+
+def test_no_name_and_no_row_of_a_sealed_cluster_stays_on_a_page(control, filled, visit):
+    project, _, cluster = filled
+    me = visit(control).sign_in().open(f"/projects/{project}/clusters/{cluster.id}")
+    me.connect("root", cluster.made["password"])
+    databases, error = me.page.locator("#databases"), me.page.locator("#data-error")
+    expect(databases).to_contain_text("rows")
+    # What says the same as before is not drawn anew: somebody may read there.
+    me.page.evaluate("document.querySelector('#databases table').isTheSame = true")
+    with me.page.expect_response("**/get_load_state"):
+        pass
+    me.page.wait_for_timeout(300)
+    assert me.page.evaluate("document.querySelector('#databases table').isTheSame")
+    cluster.do("seal")
+    expect(databases).to_be_empty()
+    expect(error).to_contain_text("Nothing is shown")
+    expect(me.page.locator("#overview")).not_to_contain_text("default")
+    cluster.do("unseal")
+    expect(databases.get_by_role("link", name="rows")).to_be_visible()
+    databases.get_by_role("link", name="rows").click()
+    expect(me.page.locator("#rows tbody tr")).to_have_count(10)
+    # The page of a collection keeps up too.
+    cluster.client().insert("rows", [{"id": 99, "vector": [0, 0, 0, 1]}])
+    expect(me.page.locator("#facts")).to_contain_text("21")
+    cluster.do("seal")
+    expect(me.page.locator("#banner")).to_contain_text("sealed until somebody unseals it")
+    expect(me.page.locator("#collection")).to_be_hidden()
+    expect(me.page.locator("#rows")).to_be_empty()
+
+
+def test_who_is_at_a_cluster_that_is_destroyed_is_led_to_where_it_is_told(control, visit):
+    project = control.create_project("payments")
+    first, second = (control.create_cluster(project, name=name) for name in ("first", "second"))
+    me = visit(control).sign_in().open(f"/projects/{project}/clusters/{first.id}")
+    first.drop(0)
+    expect(me.page.locator("#destroyed")).to_contain_text(first.id)
+    expect(me.heading("Clusters")).to_be_visible()
+    me.go("Jobs")
+    receipt = me.row(first.id).get_by_text("Receipt")
+    receipt.click()
+    # What was opened stays open where it was, whatever comes above it.
+    second.drop(0)
+    expect(me.row(second.id).get_by_text("Receipt")).to_be_visible()
+    expect(me.page.locator("details[open]")).to_have_count(1)
+    expect(me.row(first.id).locator("details[open]")).to_be_visible()
 
 
 def test_a_cluster_that_was_rolled_back_is_opened_once_somebody_takes_the_loss(control, filled, visit):

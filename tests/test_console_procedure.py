@@ -97,6 +97,10 @@ def test_the_seeds_whole_procedure(control, shell, visit):
         it.page.on("load", lambda page: loads.append(page.url))
     shell.run(f"aws kms disable-key --region {REGION} --key-id {key_arn}")
     expect(row).to_contain_text("REVOKED")
+    # Why stands below it, in words for people who see which key it is.
+    told = keys.page.locator(f'tr[data-key="{key["keyId"]}"] + tr.told')
+    expect(told).to_contain_text("the key is disabled")
+    assert key_arn not in told.inner_text() and "`" not in told.inner_text()
     expect(me.page.locator("#status")).to_contain_text("ABNORMAL")
     expect(me.page.locator("#banner")).to_contain_text("It comes back by itself")
     shell.run(f"aws kms enable-key --region {REGION} --key-id {key_arn}")
@@ -121,6 +125,11 @@ def test_the_seeds_whole_procedure(control, shell, visit):
     me.fill("Your password", ADMIN_PASSWORD, me.dialog())
     me.click("Drop cluster", me.dialog())
     control.wait_for("the cluster to be gone", lambda: not control.clusters())
+    # One ends where it is told, and where one finds the receipt.
+    expect(me.heading("Clusters")).to_be_visible()
+    expect(me.page.locator("#destroyed")).to_contain_text(f"The cluster {made['id']} was destroyed")
+    me.page.locator("#destroyed").get_by_role("link", name="Jobs").click()
+    expect(me.row("Drop cluster")).to_contain_text("Receipt")
     delete = keys.button(f"Delete: {key['name']}", row)
     expect(delete).to_be_enabled()
     delete.click()
@@ -189,14 +198,21 @@ def test_each_check_that_fails_is_red_with_its_mend_and_nothing_can_be_added(con
         ("decrypt", "kms:Decrypt", lambda: set_policy(policy.replace("kms:Decrypt", "kms:ListAliases")), lambda: set_policy(policy)),
         ("describeKey", "disabled", lambda: key("disable-key"), lambda: key("enable-key")),
     ]
+    # Too low for all of it at once.
+    me.page.set_viewport_size({"width": 1280, "height": 560})
     for name, words, break_it, mend in broken:
         break_it()
+        dialog.dialog.evaluate("(it) => it.scrollTo(0, 0)")
         found = dialog.validate()
         assert found[name] == "failed" and words in dialog.said(name), (name, found, dialog.said(name))
+        assert dialog.is_in_sight("#checks .failed strong")
         expect(me.button("Add", dialog.dialog)).to_be_disabled()
         mend()
     assert control.call("GET", f"/v2/projects/{project}/cmek/keys")["keys"] == []
     assert set(dialog.validate().values()) == {"passed"}
+    # What each came to stands apart from what it is, one below the other.
+    ends = dialog.dialog.locator("#checks strong").evaluate_all("(all) => all.map((it) => Math.round(it.getBoundingClientRect().right))")
+    assert len(ends) > 3 and len(set(ends)) == 1
     dialog.add()
 
 
@@ -218,7 +234,11 @@ def test_what_is_typed_is_checked_and_outlives_back_and_a_closed_dialog(control,
     expect(dialog.field("create-role")).to_contain_text("--role-name custody-kept")
     role_arn = "arn:aws:iam::222222222222:role/custody-kept"
     dialog.field("role-arn").fill(role_arn)
-    dialog.next("Create a KMS key")
+    # A second click is no second step.
+    me.button("Next", dialog.dialog).dblclick()
+    expect(dialog.field("step-2-title")).to_be_visible()
+    me.page.wait_for_timeout(500)
+    expect(dialog.field("step-2-title")).to_be_visible()
     dialog.field("key-region").select_option("aws-eu-central-1")
     expect(dialog.field("create-key")).to_contain_text("--region eu-central-1")
     key_arn = f"arn:aws:kms:{REGION}:222222222222:key/1234abcd-12ab-34cd-56ef-1234567890ab"
@@ -242,6 +262,17 @@ def test_what_is_typed_is_checked_and_outlives_back_and_a_closed_dialog(control,
     me.click("Start over", me.dialog())
     expect(dialog.field("role-name")).to_have_value("")
     expect(dialog.field("step-1-title")).to_be_visible()
+    # What was kept of another state of things leads nowhere that there is no way from.
+    store = f"custody.cmek.{project}"
+    for kept, title in ({"tab": "new", "step": 7}, "step-1-title"), ({"tab": "new", "step": 3, "values": {"role-name": "kept"}}, "step-3-title"):
+        me.page.evaluate("([store, kept]) => sessionStorage.setItem(store, kept)", [store, json.dumps(kept)])
+        me.page.reload()
+        me.click("+ CMEK")
+        expect(dialog.field(title)).to_be_visible()
+    me.click("Validate", dialog.dialog)
+    expect(dialog.field("step-2-title")).to_be_visible()
+    expect(dialog.field("key-arn")).to_be_focused()
+    expect(dialog.field("key-arn-error")).to_contain_text("Needed")
     assert control.call("GET", f"/v2/projects/{project}/cmek/keys")["keys"] == []
 
 
@@ -254,10 +285,15 @@ def test_a_validation_shows_each_check_as_it_ends_and_counts_down(make_control, 
     dialog.create_role("custody-console-patience")
     key_arn = dialog.create_key()
     dialog.next("Associate the KMS key with the IAM role")
-    # The role may not use the key yet.
-    me.click("Validate", dialog.dialog)
-    expect(dialog.dialog.locator("#check-assumeRole")).to_have_class("passed")
-    expect(dialog.field("waiting")).to_contain_text("trying again for")
+    # The role may not use the key yet. A dialog that was closed meanwhile works as before once it is open again.
+    for again in (True, False):
+        me.click("Validate", dialog.dialog)
+        expect(dialog.dialog.locator("#check-assumeRole")).to_have_class("passed")
+        expect(dialog.field("waiting")).to_contain_text("trying again for")
+        if again:
+            me.page.keyboard.press("Escape")
+            me.click("+ CMEK")
+            expect(dialog.field("checks")).to_be_empty()
     dialog.associate(key_arn)
     expect(dialog.dialog.locator("#check-decrypt")).to_have_class("passed")
     expect(me.button("Add", dialog.dialog)).to_be_enabled()

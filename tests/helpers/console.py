@@ -296,6 +296,14 @@ class AddKey:
     def said(self, check: str) -> str:
         return self.dialog.locator(f"#check-{check}").inner_text()
 
+    def is_in_sight(self, place: str) -> bool:
+        """Whether something is above the dialog's foot, and not below its upper edge."""
+        script = """(it) => {
+            const [{top, bottom}, dialog] = [it.getBoundingClientRect(), it.closest("dialog")];
+            return top >= dialog.getBoundingClientRect().top && bottom <= dialog.querySelector(".dialog-foot").getBoundingClientRect().top;
+        }"""
+        return self.dialog.locator(place).first.evaluate(script)
+
     def add(self) -> None:
         self.visit.click("Add", self.dialog)
         expect(self.dialog).to_be_hidden()

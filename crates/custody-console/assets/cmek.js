@@ -127,19 +127,36 @@
     at(`step-${to}-title`).focus();
   }
 
+  // Whether a field is filled in and right. Beside it stands what is not.
+  async function isGiven(id) {
+    if (await check(id)) return true;
+    if (!typed(id)) {
+      at(id).setAttribute("aria-invalid", "true");
+      custody.tell(at(`${id}-error`), `Needed before the next step: ${at(id).labels[0].textContent.toLowerCase()}`);
+    }
+    return false;
+  }
+
+  // A second click while the first is under way would skip a step.
+  let moving = false;
   async function next() {
-    const wanted = step === 1 ? ["role-name", "role-arn"] : ["key-arn"];
-    for (const id of wanted) {
-      if (await check(id)) continue;
-      if (!typed(id)) {
-        at(id).setAttribute("aria-invalid", "true");
-        custody.tell(at(`${id}-error`), `Needed before the next step: ${at(id).labels[0].textContent.toLowerCase()}`);
-      }
-      at(id).focus();
+    if (moving) return;
+    moving = true;
+    try {
+      await leave(step);
+    } finally {
+      moving = false;
+    }
+  }
+
+  async function leave(from) {
+    for (const id of from === 1 ? ["role-name", "role-arn"] : ["key-arn"]) {
+      if (await isGiven(id)) continue;
+      if (step === from) at(id).focus();
       return;
     }
     await draw();
-    go(step + 1);
+    if (step === from && isNew() && dialog.open) go(from + 1);
   }
 
   // What was typed outlives a closed dialog
@@ -158,11 +175,12 @@
     }
     if (!kept) return;
     for (const id of fields) {
-      const field = at(id);
-      const known = field.tagName !== "SELECT" || [...field.options].some((option) => option.value === kept.values[id]);
-      if (known) field.value = kept.values[id] ?? "";
+      const [field, value] = [at(id), kept.values?.[id] ?? ""];
+      const known = field.tagName !== "SELECT" || [...field.options].some((option) => option.value === value);
+      if (known) field.value = value;
     }
-    [tab, step] = [at("tab-existing").disabled ? "new" : kept.tab, kept.step];
+    tab = at("tab-existing").disabled || kept.tab !== "existing" ? "new" : "existing";
+    step = [1, 2, 3].find((it) => it === kept.step) ?? 1;
   }
 
   const isTouched = () => step > 1 || ["role-name", "role-arn", "key-arn"].some(typed);
@@ -197,7 +215,8 @@
   }
 
   function line({ name, ok, skipped, message }) {
-    const item = at(`check-${name}`) ?? at("checks").appendChild(document.createElement("li"));
+    const known = at(`check-${name}`);
+    const item = known ?? at("checks").appendChild(document.createElement("li"));
     const state = ok ? "passed" : skipped ? "skipped" : "failed";
     item.id = `check-${name}`;
     item.className = state;
@@ -210,7 +229,12 @@
       const mend = item.appendChild(document.createElement("p"));
       mend.textContent = message;
     }
+    // The first time alone: whoever scrolls away while AWS is asked again is left there.
+    if (!known) reveal(item);
   }
+
+  // The dialog's foot lies over its end; the dialog keeps that free.
+  const reveal = (item) => item?.scrollIntoView({ block: "nearest" });
 
   function ends(validation) {
     const passed = validation.valid;
@@ -218,7 +242,8 @@
     custody.tell(at("waiting"), passed ? "Every check passed: add the key" : "");
     at("add").disabled = !passed;
     at("validate").classList.toggle("primary", !passed);
-    if (passed) at("add").focus();
+    reveal(passed ? at("waiting") : at("checks").querySelector(".failed"));
+    if (passed) at("add").focus({ preventScroll: true });
   }
 
   function event(told) {
@@ -245,11 +270,15 @@
     running = new AbortController();
     const { signal } = running;
     at("validate").disabled = true;
-    if (!(await check("key-arn"))) {
+    const given = await isGiven("key-arn");
+    if (signal.aborted) return;
+    if (!given) {
       at("validate").disabled = false;
+      if (isNew()) go(2);
       return at("key-arn").focus();
     }
     custody.tell(at("waiting"), "Validating");
+    reveal(at("waiting"));
     try {
       const response = await post("/keys/validate", { headers: { accept: "application/x-ndjson" }, signal });
       if (!response.ok) throw new Error(await custody.message(response));
@@ -318,7 +347,7 @@
     show();
     draw();
   });
-  dialog.addEventListener("close", () => running?.abort());
+  dialog.addEventListener("close", forget);
   document.addEventListener("custody:updated", ({ target }) => {
     if (target.id === "known-roles") roles();
   });

@@ -3,6 +3,7 @@
 
 const custody = (() => {
   const EVERY = 2000;
+  const LONGEST_HOLD = 10000;
   const shown = new Map(); // What the service sent last of each live part, by its id.
   const said = () => document.getElementById("said");
   let ended = false;
@@ -18,6 +19,18 @@ const custody = (() => {
   }
 
   addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
+
+  // What was typed in this tab outlives its pages, and nobody who signs in after it: credentials of nodes are among it.
+  function forgetTab() {
+    const ours = Object.keys(sessionStorage).filter((name) => name.startsWith("custody."));
+    ours.forEach((name) => sessionStorage.removeItem(name));
+  }
+
+  // Where one signs in; or where somebody else has, from another tab.
+  const userOf = (page) => page.querySelector(".who .name")?.textContent;
+  const isOther = userOf(document) !== undefined && userOf(document) !== sessionStorage.getItem("custody.user");
+  if (isOther || document.querySelector('form[action="/sign-in"]')) forgetTab();
+  if (isOther) sessionStorage.setItem("custody.user", userOf(document));
 
   const times = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
@@ -75,24 +88,52 @@ const custody = (() => {
     localTimes(root);
   }
 
-  // How a control is found again after its part was replaced.
+  const REACHABLE = "a, button, input, select, summary, pre, [tabindex]";
+
+  // How a control is found again after its part was replaced: by its words only where nothing else tells it from others.
   const nameOf = (element) =>
-    [element.tagName, element.id, element.getAttribute("href"), element.getAttribute("aria-label"), element.textContent].join("|");
+    [element.tagName, element.id, element.dataset.copy, element.getAttribute("href"), element.getAttribute("aria-label"), element.getAttribute("value"),
+      element.matches("[id], [data-copy], .scroll") ? "" : element.textContent].join("|");
+
+  // Replaces what stands in a place. The focus, tables that were scrolled and details that were opened stay as they were.
+  function keeping(place, change) {
+    const focused = place.contains(document.activeElement) ? nameOf(document.activeElement) : null;
+    const scrolled = new Map([...place.querySelectorAll(".scroll")].map((it) => [nameOf(it), it.scrollLeft]));
+    const open = new Set([...place.querySelectorAll("details[open]")].map((it) => it.id));
+    const fresh = change();
+    fresh.querySelectorAll("details").forEach((it) => (it.open = open.has(it.id)));
+    fresh.querySelectorAll(".scroll").forEach((it) => (it.scrollLeft = scrolled.get(nameOf(it)) ?? 0));
+    if (focused) [...fresh.querySelectorAll(REACHABLE)].find((it) => nameOf(it) === focused)?.focus({ preventScroll: true });
+  }
 
   function replace(region, fresh) {
-    const focused = region.contains(document.activeElement) ? nameOf(document.activeElement) : null;
-    const open = [...region.querySelectorAll("details")].map((it) => it.open);
     localTimes(fresh);
-    region.replaceWith(fresh);
-    [...fresh.querySelectorAll("details")].forEach((it, number) => (it.open = open[number] ?? false));
-    if (focused) [...fresh.querySelectorAll("a, button, input, select, summary, pre")].find((it) => nameOf(it) === focused)?.focus();
+    keeping(region, () => {
+      region.replaceWith(fresh);
+      return fresh;
+    });
+    if (fresh.dataset.choices) renew(document.getElementById(fresh.dataset.choices), [...fresh.cloneNode(true).children]);
     fresh.dispatchEvent(new CustomEvent("custody:updated", { bubbles: true }));
   }
 
-  // Whether somebody has it in hand: what is selected would be lost, and so would a click between press and release.
+  // Other choices for a field of a form, which keeps what was chosen as long as it can be.
+  function renew(field, options) {
+    const [chosen, told] = [field.value, (all) => [...all].map((it) => `${it.value} ${it.text}`).join("\n")];
+    if (told(options) === told(field.options)) return;
+    field.replaceChildren(...options);
+    if (options.some((it) => it.value === chosen)) field.value = chosen;
+  }
+
+  // What somebody has in hand: what is selected would be lost, and so would a click between press and release. But not without
+  // end: what has changed since would be hidden by it.
+  const holds = new Map();
   function isHeld(region) {
     const selection = getSelection();
-    return region.matches(":active") || (selection && !selection.isCollapsed && selection.containsNode(region, true));
+    const inHand = region.matches(":active") || (selection && !selection.isCollapsed && selection.containsNode(region, true));
+    if (inHand && !holds.has(region.id)) holds.set(region.id, Date.now());
+    const held = inHand && Date.now() - holds.get(region.id) < LONGEST_HOLD;
+    if (!held) holds.delete(region.id);
+    return held;
   }
 
   async function load(address) {
@@ -101,13 +142,22 @@ const custody = (() => {
       leave(`/sign-in?next=${encodeURIComponent(location.pathname)}`);
       return null;
     }
-    if (response.status === 404) {
+    // It is gone, or nothing for this user any more: the page itself says so.
+    if (response.status === 404 || response.status === 403) {
       ended = true;
       location.reload();
       return null;
     }
+    if (response.redirected) {
+      leave(response.url);
+      return null;
+    }
     if (!response.ok) throw new Error(response.statusText);
-    return new DOMParser().parseFromString(await response.text(), "text/html");
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    if (userOf(page) === userOf(document)) return page;
+    ended = true;
+    location.reload();
+    return null;
   }
 
   async function refresh() {
@@ -130,18 +180,25 @@ const custody = (() => {
     }
   }
 
+  // How old the page is while nothing newer comes; it stays until something does.
+  let newest = new Date();
+  function tellAge(lost) {
+    const place = document.getElementById("stale");
+    if (!lost) newest = new Date();
+    if (lost !== place.hidden) return;
+    tell(place, lost ? `Not updated since ${times.format(newest)}: the service can't be reached. Trying again` : "");
+    if (!lost) say("Connected again");
+  }
+
   async function keepUp() {
-    let lost = false;
     while (!ended) {
       await new Promise((resolve) => setTimeout(resolve, EVERY));
       if (document.hidden || ended || !regions().length) continue;
       try {
         await refresh();
-        if (lost) say("Connected again");
-        lost = false;
+        tellAge(false);
       } catch {
-        if (!lost) say("The service can't be reached: what you see may be old. Trying again", true);
-        lost = true;
+        tellAge(true);
       }
     }
   }
@@ -163,16 +220,23 @@ const custody = (() => {
     const main = document.adoptNode(page.getElementById("main"));
     document.getElementById("main").replaceWith(main);
     begin(main);
+    tellAge(false);
     scrollTo(0, 0);
     main.focus();
   }
 
+  // Its buttons stay what they are to the keyboard: one that is disabled loses the focus.
+  function setBusy(form, busy) {
+    form.setAttribute("aria-busy", String(busy));
+    form.querySelectorAll("button[type=submit]").forEach((button) => button.setAttribute("aria-disabled", String(busy)));
+  }
+
   async function send(form) {
+    if (form.getAttribute("aria-busy") === "true") return;
     const place = form.querySelector(".error");
-    const buttons = [...form.querySelectorAll("button[type=submit]")].filter((button) => !button.disabled);
     if (place) tell(place, "");
-    buttons.forEach((button) => (button.disabled = true));
-    form.setAttribute("aria-busy", "true");
+    setBusy(form, true);
+    if (form.getAttribute("action") === "/sign-out") forgetTab();
     const before = departures;
     try {
       const body = new URLSearchParams(new FormData(form));
@@ -193,8 +257,9 @@ const custody = (() => {
       if (place) tell(place, text);
       else say(text, true);
     } finally {
-      form.removeAttribute("aria-busy");
-      buttons.forEach((button) => (button.disabled = false));
+      setBusy(form, false);
+      // What was pressed may have gone with its part of the page.
+      if (document.activeElement === document.body) document.getElementById("main").focus({ preventScroll: true });
     }
   }
 
@@ -265,5 +330,5 @@ const custody = (() => {
   document.querySelector(".side [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   begin(document);
   keepUp();
-  return { refresh, say, tell, message, UNREACHABLE, csrf: () => document.querySelector("meta[name=csrf]").content };
+  return { refresh, say, tell, keeping, renew, message, UNREACHABLE, csrf: () => document.querySelector("meta[name=csrf]").content };
 })();

@@ -13,6 +13,16 @@
     if (!mine(region.selectedOptions[0])) region.value = [...region.options].find(mine).value;
   }
 
+  // The keys as the page has them now, with what was chosen among them.
+  function renew() {
+    const [list, chosen] = [at("key-choices"), form.querySelector("input[name=key]:checked")?.value];
+    custody.keeping(list, () => {
+      list.replaceChildren(at("known-keys").content.cloneNode(true));
+      return list;
+    });
+    for (const input of list.querySelectorAll("input")) if (chosen !== undefined) input.checked = input.value === chosen;
+  }
+
   function usable() {
     if (!keys) return;
     let any = false;
@@ -24,7 +34,6 @@
       choice.querySelector(".why").textContent = why;
       choice.classList.toggle("off", Boolean(why));
       input.disabled = Boolean(why);
-      if (why) input.checked = false;
       any ||= !why;
     }
     at("no-key").hidden = any;
@@ -32,7 +41,7 @@
   }
 
   function summary() {
-    const key = form.querySelector("input[name=key]:checked");
+    const key = form.querySelector("input[name=key]:checked:enabled");
     at("sum-name").textContent = at("cluster-name").value || "–";
     at("sum-region").textContent = region.selectedOptions[0].textContent;
     at("sum-cu").textContent = `${at("cu-size").value} CU, ${at("cu-type").value}`;
@@ -45,6 +54,19 @@
     summary();
   }
 
+  // Into which cluster a backup is restored: each way has a form of its own.
+  for (const way of document.querySelectorAll("input[name=way]")) {
+    way.addEventListener("input", () => {
+      form.hidden = way.value !== "new";
+      at("into").hidden = way.value !== "existing";
+    });
+  }
+
   form.addEventListener("input", follow);
+  document.addEventListener("custody:updated", ({ target }) => {
+    if (target.id !== "known-keys") return;
+    renew();
+    follow();
+  });
   follow();
 })();

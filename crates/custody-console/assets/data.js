@@ -17,7 +17,7 @@
     return element;
   }
 
-  function table(columns, rows) {
+  function table(name, columns, rows) {
     const head = make("tr");
     head.append(...columns.map((name) => make("th", name, { scope: "col" })));
     const body = make("tbody");
@@ -32,9 +32,18 @@
     const whole = make("table", undefined, { className: "stack" });
     whole.append(make("thead", head), body);
     const around = make("div", whole, { className: "scroll", tabIndex: 0 });
-    around.setAttribute("role", "region");
-    around.setAttribute("aria-label", columns.join(", "));
+    around.setAttribute("role", "group");
+    around.setAttribute("aria-label", name);
     return around;
+  }
+
+  // Anew only if it says something else: who reads there keeps the place.
+  function put(place, fresh) {
+    if (place.firstElementChild?.isEqualNode(fresh)) return;
+    custody.keeping(place, () => {
+      place.replaceChildren(fresh);
+      return place;
+    });
   }
 
   const short = (value) => {
@@ -114,8 +123,8 @@
     for (const cell of document.querySelectorAll("[data-zone]")) {
       const id = cell.dataset.zone.replaceAll("-", "");
       const name = zones.get(id.slice(0, 15));
-      if (name) cell.textContent = name;
-      else if (/^0+$/.test(id)) cell.replaceChildren(make("span", "the cluster's own", { className: "hint" }));
+      const hint = /^0+$/.test(id) ? "the cluster's own" : cell.dataset.unnamed;
+      if (cell.textContent !== (name ?? hint)) cell.replaceChildren(name ?? make("span", hint, { className: "hint" }));
     }
   }
 
@@ -123,9 +132,7 @@
     const { data: names } = await ask("databases/list");
     zones = new Map();
     const rows = (await Promise.all(names.map(database))).flat();
-    const fresh = table(["Database", "Collection", "Rows", "State"], rows);
-    const place = at("databases");
-    if (place.innerText !== fresh.innerText || !place.children.length) place.replaceChildren(fresh);
+    put(at("databases"), table("Databases and collections", ["Database", "Collection", "Rows", "State"], rows));
     nameZones();
   }
 
@@ -134,49 +141,63 @@
   const asked = () => new URLSearchParams(location.hash.slice(1));
   let first = null;
 
-  function fact(name, value) {
-    at("facts").append(make("dt", name), make("dd", value));
+  const target = () => ({ dbName: asked().get("db") ?? "default", collectionName: asked().get("name") ?? "" });
+
+  function facts(pairs) {
+    at("facts").replaceChildren(...pairs.flatMap(([name, value]) => [make("dt", name), make("dd", value)]));
+  }
+
+  const wordsOf = (field) =>
+    [field.primaryKey && "primary key", field.autoId && "auto id", field.nullable && "nullable", field.partitionKey && "partition key"].filter(Boolean).join(", ") || "–";
+  const parametersOf = (field) => (field.params ?? []).map(({ key, value }) => `${key} ${value}`).join(", ") || "–";
+
+  function schema(fields) {
+    const rows = fields.map((it) => [it.name, it.type, parametersOf(it), wordsOf(it)]);
+    put(at("schema"), table("Schema", ["Field", "Type", "Parameters", "Properties"], rows));
+    const vectors = fields.filter((field) => field.type.endsWith("Vector")).map((field) => field.name);
+    custody.renew(at("search-field"), vectors.map((name) => new Option(name)));
+  }
+
+  async function indexes(names) {
+    const details = await Promise.all(names.map((it) => ask("indexes/describe", { ...target(), indexName: it.indexName })));
+    const rows = details.flatMap((it) => it.data)
+      .map((it) => [it.indexName, it.fieldName, it.indexType, it.metricType, `${it.indexedRows} of ${it.totalRows}`, it.indexState]);
+    const columns = ["Index", "Field", "Type", "Metric", "Rows indexed", "State"];
+    put(at("indexes"), rows.length ? table("Indexes", columns, rows) : make("p", "No index"));
   }
 
   async function collection() {
-    const target = { dbName: asked().get("db") ?? "default", collectionName: asked().get("name") ?? "" };
-    const [described, stats] = await Promise.all([ask("collections/describe", target), ask("collections/get_stats", target)]);
-    const { fields, load, indexes } = described.data;
-    at("facts").replaceChildren();
-    fact("Database", target.dbName);
-    fact("Rows", String(stats.data.rowCount));
-    fact("Load state", load === "LoadStateLoaded" ? "loaded" : "not loaded");
-    fact("Partitions", String(described.data.partitionsNum));
-    const words = (field) =>
-      [field.primaryKey && "primary key", field.autoId && "auto id", field.nullable && "nullable", field.partitionKey && "partition key"].filter(Boolean).join(", ") || "–";
-    const parameters = (field) => (field.params ?? []).map(({ key, value }) => `${key} ${value}`).join(", ") || "–";
-    at("schema").replaceChildren(table(["Field", "Type", "Parameters", "Properties"], fields.map((it) => [it.name, it.type, parameters(it), words(it)])));
-    const details = await Promise.all(indexes.map((it) => ask("indexes/describe", { ...target, indexName: it.indexName })));
-    const told = details.flatMap((it) => it.data);
-    at("indexes").replaceChildren(told.length
-      ? table(["Index", "Field", "Type", "Metric", "Rows indexed", "State"], told.map((it) => [it.indexName, it.fieldName, it.indexType, it.metricType, `${it.indexedRows} of ${it.totalRows}`, it.indexState]))
-      : make("p", "No index"));
-    const vectors = fields.filter((field) => field.type.endsWith("Vector")).map((field) => field.name);
-    at("search-field").replaceChildren(...vectors.map((name) => make("option", name)));
+    const [described, stats] = await Promise.all([ask("collections/describe", target()), ask("collections/get_stats", target())]);
+    const { load, partitionsNum } = described.data;
+    facts([
+      ["Database", target().dbName],
+      ["Rows", String(stats.data.rowCount)],
+      ["Load state", load === "LoadStateLoaded" ? "loaded" : "not loaded"],
+      ["Partitions", String(partitionsNum)],
+    ]);
+    schema(described.data.fields);
+    await indexes(described.data.indexes);
     at("collection").hidden = false;
-    await rows(target);
+    await rows();
   }
 
-  async function rows(target) {
+  async function rows() {
     try {
-      const { data: found } = await ask("entities/query", { ...target, filter: "", limit: 10, outputFields: ["*"] });
+      const { data: found } = await ask("entities/query", { ...target(), filter: "", limit: 10, outputFields: ["*"] });
       first = found[0] ?? null;
-      at("rows").replaceChildren(listed(found, "No row yet"));
+      put(at("rows"), listed("First rows", found, "No row yet"));
     } catch (error) {
-      at("rows").replaceChildren(make("p", error.message, { className: "hint" }));
+      if (!error.status || error.status === 503) throw error;
+      first = null;
+      put(at("rows"), make("p", error.message, { className: "hint" }));
     }
     at("use-first").disabled = !first;
   }
 
-  function listed(found, none) {
+  function listed(name, found, none) {
     if (!found.length) return make("p", none);
     const columns = [...new Set(found.flatMap(Object.keys))];
-    return table(columns, found.map((row) => columns.map((name) => (row[name] === undefined ? "–" : short(row[name])))));
+    return table(name, columns, found.map((row) => columns.map((column) => (row[column] === undefined ? "–" : short(row[column])))));
   }
 
   async function search() {
@@ -185,10 +206,9 @@
       const vector = JSON.parse(at("search-vector").value);
       if (!Array.isArray(vector)) throw new SyntaxError();
       const { data: found } = await ask("entities/search", {
-        dbName: asked().get("db") ?? "default", collectionName: asked().get("name"), data: [vector],
-        annsField: at("search-field").value, limit: Number(at("search-limit").value), outputFields: ["*"],
+        ...target(), data: [vector], annsField: at("search-field").value, limit: Number(at("search-limit").value), outputFields: ["*"],
       });
-      at("found").replaceChildren(make("h3", `${found.length} found`), listed(found, "Nothing was found"));
+      at("found").replaceChildren(make("h3", `${found.length} found`), listed("What was found", found, "Nothing was found"));
     } catch (error) {
       custody.tell(at("search-error"), error instanceof SyntaxError ? "That is no JSON list of numbers, such as [0.1, 0.2]" : error.message);
     }
@@ -220,15 +240,25 @@
     if (!now) return forget();
     if (now !== asked) return;
     if (refused?.status === 401) forget();
-    show(refused?.message);
+    // Sealed, or dark: a node that has nothing open any more answers no page.
+    const dark = refused && (!refused.status || refused.status === 503);
+    if (dark) empty();
+    show(dark ? `Nothing is shown: ${refused.message}` : refused?.message);
+  }
+
+  // Leaves no name and no row on the page.
+  function empty() {
+    zones = new Map();
+    first = null;
+    for (const id of ["databases", "facts", "schema", "indexes", "rows", "found"]) at(id)?.replaceChildren();
+    if (at("collection")) at("collection").hidden = true;
+    nameZones();
   }
 
   function forget() {
     sessionStorage.removeItem(store);
-    zones = new Map();
-    at("databases")?.replaceChildren();
-    if (at("collection")) at("collection").hidden = true;
-    at("found")?.replaceChildren();
+    at("search")?.reset();
+    empty();
     show();
   }
 
@@ -238,10 +268,8 @@
     at("node-password").value = "";
     await connect();
   });
-  at("forget").addEventListener("click", () => {
-    forget();
-    custody.refresh();
-  });
+  at("forget").addEventListener("click", forget);
+  document.querySelector(".who").addEventListener("submit", forget);
   at("search")?.addEventListener("submit", (event) => {
     event.preventDefault();
     search();
@@ -253,7 +281,8 @@
   document.addEventListener("custody:updated", nameZones);
   if (at("collection-name")) at("collection-name").textContent = asked().get("name") ?? "";
   setInterval(() => {
-    if (!document.hidden && kept() && at("databases")) connect();
+    if (!document.hidden && kept()) connect();
   }, EVERY);
+  nameZones();
   connect();
 })();

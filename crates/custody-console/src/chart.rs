@@ -19,7 +19,7 @@ pub(crate) struct Chart {
     pub(crate) now: String,
     /// What a screen reader says in place of the drawing.
     pub(crate) words: String,
-    /// The highest value that is drawn, with its unit.
+    /// The highest value that is drawn, or why none is.
     pub(crate) top: String,
     /// The line, as SVG has it; none while there is nothing to draw.
     pub(crate) line: Option<String>,
@@ -34,7 +34,8 @@ struct Series {
     title: &'static str,
     unit: &'static str,
     digits: usize,
-    points: Vec<(i64, f64)>,
+    /// None where there is nothing to tell: a gap.
+    points: Vec<(i64, Option<f64>)>,
     /// More, in words.
     more: String,
 }
@@ -43,9 +44,9 @@ struct Series {
 pub(crate) fn charts(figures: &ClusterFigures, now: i64) -> Vec<Chart> {
     let points = &figures.points;
     let rate = |it: &custody_control::Point| float(it.requests) * 1_000.0 / float(it.span_ms.unsigned_abs());
-    let latency = |it: &custody_control::Point| {
-        if it.requests == 0 { 0.0 } else { float(it.micros) / float(it.requests) / 1_000.0 }
-    };
+    // Nobody waited where nobody asked.
+    let latency =
+        |it: &custody_control::Point| (it.requests > 0).then(|| float(it.micros) / float(it.requests) / 1_000.0);
     let failed: u64 = points.iter().map(|it| it.failed).sum();
     let refused: i64 = figures.kms.iter().map(|it| it.failed).sum();
     let series = [
@@ -54,7 +55,7 @@ pub(crate) fn charts(figures: &ClusterFigures, now: i64) -> Vec<Chart> {
             title: "Requests",
             unit: "/s",
             digits: 1,
-            points: points.iter().map(|it| (it.at, rate(it))).collect(),
+            points: points.iter().map(|it| (it.at, Some(rate(it)))).collect(),
             more: format!("{failed} failed"),
         },
         Series {
@@ -70,7 +71,7 @@ pub(crate) fn charts(figures: &ClusterFigures, now: i64) -> Vec<Chart> {
             title: "Memory",
             unit: "MiB",
             digits: 0,
-            points: points.iter().map(|it| (it.at, float(it.resident) / MEBIBYTE)).collect(),
+            points: points.iter().map(|it| (it.at, Some(float(it.resident) / MEBIBYTE))).collect(),
             more: "of the node's process".to_owned(),
         },
         Series {
@@ -86,14 +87,14 @@ pub(crate) fn charts(figures: &ClusterFigures, now: i64) -> Vec<Chart> {
 }
 
 /// Every minute since the first call, those without one too. The minute that still runs is not told yet.
-fn minutes(figures: &ClusterFigures, now: i64) -> Vec<(i64, f64)> {
+fn minutes(figures: &ClusterFigures, now: i64) -> Vec<(i64, Option<f64>)> {
     const MINUTE: i64 = 60_000;
     let Some(first) = figures.kms.first() else { return Vec::new() };
     let whole = (first.at..now - MINUTE).step_by(60_000);
     whole
         .map(|at| {
             let calls = figures.kms.iter().find(|minute| minute.at == at).map_or(0, |minute| minute.calls);
-            (at + MINUTE, float(calls.unsigned_abs()))
+            (at + MINUTE, Some(float(calls.unsigned_abs())))
         })
         .collect()
 }
@@ -101,43 +102,50 @@ fn minutes(figures: &ClusterFigures, now: i64) -> Vec<(i64, f64)> {
 impl Series {
     fn drawn(self, now: i64) -> Chart {
         let Self { id, title, unit, digits, points, more } = self;
-        let said = |value: f64| format!("{value:.digits$} {unit}");
-        let highest = points.iter().map(|(_, value)| *value).fold(0.0, f64::max);
-        let last = points.last().map_or(0.0, |(_, value)| *value);
+        let said =
+            |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |value| format!("{value:.digits$} {unit}"));
+        let highest = points.iter().filter_map(|(_, value)| *value).reduce(f64::max);
+        let last = points.last().and_then(|(_, value)| *value);
         let first = points.first().map_or(now, |(at, _)| *at).min(now - SHORTEST);
-        let scale = if highest > 0.0 { highest } else { 1.0 };
+        let scale = highest.filter(|highest| *highest > 0.0).unwrap_or(1.0);
         let place = |at: i64, value: f64| {
             let x = float(at.abs_diff(first)) / float(now.abs_diff(first)).max(1.0) * WIDTH;
             (x.min(WIDTH), HEIGHT - value / scale * (HEIGHT - 8.0) - 1.0)
         };
-        let mut line = String::new();
-        for (number, (at, value)) in points.iter().enumerate() {
-            let (x, y) = place(*at, *value);
-            // Writing to a string can't fail.
-            let _ = write!(line, "{}{x:.1} {y:.1}", if number == 0 { "M" } else { "L" });
+        let (mut line, mut area) = (String::new(), String::new());
+        for part in points.split(|(_, value)| value.is_none()) {
+            let places: Vec<_> = part.iter().filter_map(|(at, value)| Some(place(*at, (*value)?))).collect();
+            let drawn = path(&places);
+            if let Some((begin, end)) = places.first().zip(places.last()) {
+                // Writing to a string can't fail.
+                let _ = write!(area, "{drawn}L{:.1} {HEIGHT}L{:.1} {HEIGHT}Z", end.0, begin.0);
+            }
+            line += &drawn;
         }
-        let ends = points.first().zip(points.last());
-        let area = ends.map(|(begin, end)| {
-            format!("{line}L{:.1} {HEIGHT}L{:.1} {HEIGHT}Z", place(end.0, 0.0).0, place(begin.0, 0.0).0)
-        });
         let minutes = now.abs_diff(first).div_ceil(60_000);
         let since = format!("{minutes} min");
-        let words = if points.is_empty() {
-            format!("{title}: no figures yet")
-        } else {
-            format!("{title}: {} now, {} at most in the last {since}; {more}", said(last), said(highest))
+        let (words, top) = match highest {
+            _ if points.is_empty() => (format!("{title}: no figures yet"), "no figures yet".to_owned()),
+            None => (format!("{title}: no requests in the last {since}; {more}"), "no requests".to_owned()),
+            highest => {
+                let most = said(highest);
+                let words = format!("{title}: {} now, {most} at most in the last {since}; {more}", said(last));
+                (words, format!("at most {most}"))
+            }
         };
-        Chart {
-            id,
-            title,
-            now: if points.is_empty() { "–".to_owned() } else { said(last) },
-            words,
-            top: said(highest),
-            line: (points.len() > 1).then_some(line),
-            area: area.unwrap_or_default(),
-            since,
-        }
+        let line = (points.len() > 1 && highest.is_some()).then_some(line);
+        Chart { id, title, now: said(last), words, top, line, area, since }
     }
+}
+
+/// A line without a gap, as SVG has it; one place alone is a dot.
+fn path(places: &[(f64, f64)]) -> String {
+    let mut line = String::new();
+    for (number, (x, y)) in places.iter().enumerate() {
+        // Writing to a string can't fail.
+        let _ = write!(line, "{}{x:.1} {y:.1}", if number == 0 { "M" } else { "L" });
+    }
+    if places.len() == 1 { line + "h0" } else { line }
 }
 
 /// Counts of an hour are far below what a double holds exactly.
@@ -179,6 +187,25 @@ mod tests {
     }
 
     #[test]
+    fn no_request_is_a_gap_in_the_latency_and_no_latency_of_zero() {
+        let point =
+            |at, requests| Point { at, span_ms: 5_000, requests, failed: 0, micros: requests * 2_000, resident: 0 };
+        let counts = [10, 10, 0, 5, 0];
+        let points: Vec<Point> = (1..).zip(counts).map(|(number, count)| point(number * 5_000, count)).collect();
+        let drawn = charts(&figures(points), 200_000);
+        let (latency, line) = (&drawn[1], drawn[1].line.as_deref().unwrap_or_default());
+        assert_eq!(latency.now, "–");
+        assert_eq!(latency.words, "Latency: – now, 2.0 ms at most in the last 5 min; mean of all calls");
+        assert_eq!(
+            (line.matches('M').count(), line.matches("h0").count(), latency.area.matches('Z').count()),
+            (2, 1, 2)
+        );
+        let idle = charts(&figures(vec![point(5_000, 0), point(10_000, 0)]), 200_000);
+        assert!(idle[1].line.is_none() && idle[1].words.contains("no requests") && idle[1].top == "no requests");
+        assert_eq!(idle[0].now, "0.0 /s");
+    }
+
+    #[test]
     fn a_cluster_without_figures_has_charts_that_say_so() {
         let none = ClusterFigures { points: Vec::new(), kms: Vec::new(), renewals: BTreeMap::new() };
         let drawn = charts(&none, 1_000_000);
@@ -188,6 +215,7 @@ mod tests {
     #[test]
     fn a_minute_without_a_call_is_drawn_as_none() {
         let told = minutes(&figures(Vec::new()), 260_000);
-        assert_eq!(told, [(60_000, 3.0), (120_000, 0.0), (180_000, 1.0), (240_000, 0.0)]);
+        let drawn = [(60_000, 3.0), (120_000, 0.0), (180_000, 1.0), (240_000, 0.0)];
+        assert_eq!(told, drawn.map(|(at, calls)| (at, Some(calls))));
     }
 }

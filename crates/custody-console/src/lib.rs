@@ -2,7 +2,8 @@
 //! elsewhere. Nothing is decided here: what is refused, a service refuses.
 //!
 //! A page never holds a row. Its script asks the cluster's node itself, with the credential that the user has typed for that
-//! cluster, which stays in the browser (rule 32); and names of databases and collections never come here (rule 15).
+//! cluster, which stays in the browser (rule 32); and names of databases and collections come here only with a backup or a
+//! restore of some, and go on to the node (rule 15).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

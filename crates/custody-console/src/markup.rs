@@ -4,7 +4,7 @@ use std::fmt;
 
 use askama::filters::HtmlSafe;
 use custody_control::{
-    Plan, Region, backup::BackupStatus, cluster::ClusterStatus, cmek::KeyStatus, job::JobStatus, rfc3339,
+    Plan, Region, access::Role, backup::BackupStatus, cluster::ClusterStatus, cmek::KeyStatus, job::JobStatus, rfc3339,
 };
 
 /// A time, in milliseconds since 1970. The page's script writes it in the viewer's zone.
@@ -166,6 +166,22 @@ pub(crate) fn plan_name(plan: Plan) -> &'static str {
     }
 }
 
+/// A role, as people say it.
+pub(crate) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Owner => "Owner",
+        Role::ProjectAdmin => "Project Admin",
+        Role::ProjectReadWrite => "Project Read-Write",
+        Role::ProjectReadOnly => "Project Read-Only",
+        Role::KeyCustodian => "Key Custodian",
+    }
+}
+
+/// What is told of a key, beside the key itself: without its ARN once more, and without the marks of a terminal.
+pub(crate) fn of_this_key(text: &str, arn: &str) -> String {
+    text.replace(arn, "this key").replace('`', "")
+}
+
 /// Who keeps a key, as people say it.
 pub(crate) fn provider_name(provider: &str) -> &'static str {
     match provider {
@@ -211,6 +227,15 @@ mod tests {
         let shown = of_key(KeyStatus::Revoked).to_string();
         assert!(shown.contains("REVOKED") && shown.contains("<path") && shown.contains("badge bad"), "{shown}");
         assert_ne!(of_cluster(ClusterStatus::Running).to_string(), of_cluster(ClusterStatus::Abnormal).to_string());
+    }
+
+    #[test]
+    fn what_is_told_of_a_key_does_not_repeat_which_key_it_is() {
+        let arn = "arn:aws:kms:us-west-2:111122223333:key/1";
+        let told =
+            format!("kms:DescribeKey failed for {arn}: the key is disabled; enable the key (`aws kms enable-key`)");
+        let shown = "kms:DescribeKey failed for this key: the key is disabled; enable the key (aws kms enable-key)";
+        assert_eq!(of_this_key(&told, arn), shown);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use super::record::SecretPage;
 use crate::{
     answer::{Answer, Done, Page},
     frame::{At, Frame},
-    markup::Moment,
+    markup::{Moment, role_name},
     session::{Ids, Meant, Nothing, Signed},
 };
 
@@ -55,7 +55,13 @@ async fn list(
     let here = |grant: &Grant| grant.project_id.as_deref().is_none_or(|of| of == project);
     let keys = control.api_keys(&visitor.caller).await?.into_iter().filter(|key| key.grants.iter().any(here));
     let row = |key: ApiKeyInfo| Row {
-        roles: key.grants.iter().filter(|grant| here(grant)).map(|it| it.role.as_str()).collect::<Vec<_>>().join(", "),
+        roles: key
+            .grants
+            .iter()
+            .filter(|grant| here(grant))
+            .map(|it| role_name(it.role))
+            .collect::<Vec<_>>()
+            .join(", "),
         everywhere: key.grants.iter().any(|grant| grant.project_id.is_none()),
         created: Moment(key.created_at),
         expires: key.expires_at.map(Moment),

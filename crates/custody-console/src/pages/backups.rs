@@ -1,4 +1,4 @@
-//! Backups: made, listed, restored into a new cluster, deleted; and when they are made by themselves.
+//! Backups: made, listed, restored into a new cluster or one that there is, deleted; and when they are made by themselves.
 
 use std::sync::Arc;
 
@@ -9,19 +9,23 @@ use axum::{
     routing::{get, post},
 };
 use custody_control::{
-    Control, Refused,
-    access::Privilege,
+    Control, DecryptedRestore, Refused,
+    access::{Caller, Privilege, Visitor},
     backup::{
-        Backup, BackupFilter, BackupPolicy, BackupStatus, CreationMethod, How, NewBackup, NewPolicy, NewRestore,
-        RestoreMode,
+        Backup, BackupFilter, BackupPolicy, BackupStatus, ChosenCollections, CollectionsRestore, CreationMethod, How,
+        NewBackup, NewPolicy, NewRestore, RenamedCollection, RestoreMode,
     },
-    cluster::ClusterStatus,
+    cluster::{Cluster, ClusterStatus},
     cmek::Key,
+    job::{Job, JobKind, JobStatus},
 };
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::create::{CreatedPage, First, Offer, chosen_key};
+use super::{
+    create::{CreatedPage, First, Offer, chosen_key},
+    record::{LISTED, is_cancelable},
+};
 use crate::{
     answer::{Answer, Done, Page},
     frame::{At, Frame},
@@ -35,6 +39,7 @@ pub(super) fn router() -> Router<Arc<Control>> {
         .route("/{project}/backups/policy", post(set_policy))
         .route("/{project}/backups/{cluster}/{backup}/delete", post(delete))
         .route("/{project}/backups/{cluster}/{backup}/restore", get(restore_page).post(restore))
+        .route("/{project}/backups/{cluster}/{backup}/restore-into", post(restore_into))
 }
 
 struct BackupRow {
@@ -45,11 +50,14 @@ struct BackupRow {
     is_available: bool,
     /// The name of the key that it is opened with, where the project has it.
     key: Option<String>,
+    /// The job that makes it, while that can be taken back.
+    job: Option<String>,
     backup: Backup,
 }
 
 impl BackupRow {
-    fn of(backup: Backup, keys: &[Key]) -> Self {
+    fn of(backup: Backup, keys: &[Key], jobs: &[Job]) -> Self {
+        let makes = |job: &&Job| job.kind == JobKind::CreateBackup && job.backup_id.as_ref() == Some(&backup.backup_id);
         let bytes = |count: i64| bytes_name(u64::try_from(count).unwrap_or_default());
         let key = keys.iter().find(|key| Some(&key.key_arn) == backup.key_identifier.as_ref());
         Self {
@@ -59,6 +67,7 @@ impl BackupRow {
             is_automatic: backup.creation_method == CreationMethod::Auto,
             is_available: backup.status == BackupStatus::Available,
             key: key.map(|key| key.name.clone()),
+            job: jobs.iter().find(makes).filter(|job| is_cancelable(job)).map(|job| job.job_id.clone()),
             backup,
         }
     }
@@ -91,7 +100,20 @@ struct Choice {
 struct BackupsPage {
     frame: Frame,
     backups: Vec<BackupRow>,
+    /// The newest backup that failed, unless its cluster has had one since.
+    failed: Option<Job>,
     clusters: Vec<ClusterRow>,
+}
+
+/// Of jobs, newest first: the backup that failed last, unless one of its cluster was made since.
+fn failed(jobs: &[Job]) -> Option<Job> {
+    let backups: Vec<&Job> = jobs.iter().filter(|job| job.kind == JobKind::CreateBackup).collect();
+    let made_since = |number: usize, cluster: &str| {
+        backups[..number].iter().any(|job| job.status == JobStatus::Successful && job.cluster_id == cluster)
+    };
+    let mut numbered = backups.iter().enumerate();
+    let found = numbered.find(|(number, job)| job.status == JobStatus::Failed && !made_since(*number, &job.cluster_id));
+    found.map(|(_, job)| (*job).clone())
 }
 
 impl BackupsPage {
@@ -110,7 +132,8 @@ async fn list(
     let keys = if frame.may.see_keys { control.keys(&visitor.caller, &project).await? } else { Vec::new() };
     let wanted = BackupFilter { project_id: Some(project.clone()), ..BackupFilter::default() };
     let found = control.backups(&visitor.caller, &wanted).await?.into_iter();
-    let backups = found.map(|backup| BackupRow::of(backup, &keys)).collect();
+    let jobs = control.jobs(&visitor.caller, &project, LISTED).await?;
+    let backups = found.map(|backup| BackupRow::of(backup, &keys, &jobs)).collect();
     let mut clusters = Vec::new();
     for cluster in control.clusters(&visitor.caller, Some(&project)).await? {
         if cluster.status == ClusterStatus::Deleting {
@@ -126,7 +149,7 @@ async fn list(
             policy,
         });
     }
-    Ok(Page(BackupsPage { frame, backups, clusters }))
+    Ok(Page(BackupsPage { frame, backups, failed: failed(&jobs), clusters }))
 }
 
 /// Days of the week as people say them.
@@ -146,17 +169,72 @@ fn choices(now: &str) -> Vec<Choice> {
     OFFERED.into_iter().chain(own).map(choice).collect()
 }
 
+/// There is no `Debug`: names of collections are in it.
 #[derive(Deserialize)]
 struct Wanted {
     cluster: String,
     name: String,
+    /// What is to be taken, one a line; all of the cluster if it is empty.
+    only: String,
 }
 
 async fn make(State(control): State<Arc<Control>>, Ids(project): Ids<String>, form: Meant<Wanted>) -> Answer<Done> {
     let Meant { visitor, given } = form;
     let name = Some(given.name).filter(|name| !name.trim().is_empty());
-    control.create_backup(&visitor.caller, &given.cluster, &NewBackup { name, only: None }).await?;
+    let only = chosen_collections(&given.only)?;
+    control.create_backup(&visitor.caller, &given.cluster, &NewBackup { name, only }).await?;
     Ok(backups_of(&project))
+}
+
+/// What stands in a field of several lines.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// `database/collection`; the database's name may be left empty. Names are not told again: they go to a node, and nowhere else.
+fn database_and_collection(text: &str) -> Result<(String, String), Refused> {
+    match text.trim().split_once('/') {
+        Some((database, collection)) if !collection.is_empty() && !collection.contains('/') => {
+            Ok((database.to_owned(), collection.to_owned()))
+        }
+        _ => Err(Refused::invalid("write one collection a line, as database/collection, such as default/documents")),
+    }
+}
+
+/// The collections of a backup that is to be made: `database/collection` a line, or a database alone for all of it.
+fn chosen_collections(text: &str) -> Result<Option<Vec<ChosenCollections>>, Refused> {
+    let mut chosen: Vec<(String, Vec<Option<String>>)> = Vec::new();
+    for line in lines(text) {
+        let (database, collection) = if line.contains('/') {
+            let (database, collection) = database_and_collection(line)?;
+            (database, Some(collection))
+        } else {
+            (line.to_owned(), None)
+        };
+        match chosen.iter_mut().find(|(of, _)| *of == database) {
+            Some((_, collections)) => collections.push(collection),
+            None => chosen.push((database, vec![collection])),
+        }
+    }
+    // A database that is wanted as a whole is, whatever else is wanted of it.
+    let group = |(database, collections): (String, Vec<Option<String>>)| ChosenCollections {
+        database,
+        collections: collections.into_iter().collect::<Option<Vec<String>>>().unwrap_or_default(),
+    };
+    Ok(Some(chosen.into_iter().map(group).collect()).filter(|groups: &Vec<_>| !groups.is_empty()))
+}
+
+/// The collections of a backup that are to be restored: `database/collection` a line, and ` as database/collection` behind it for
+/// one that is to be called otherwise.
+fn renamed_collections(text: &str) -> Result<Option<Vec<RenamedCollection>>, Refused> {
+    let renamed = |line: &str| {
+        let (from, to) = line.split_once(" as ").unwrap_or((line, line));
+        let ((database, collection), (to_database, to_collection)) =
+            (database_and_collection(from)?, database_and_collection(to)?);
+        Ok(RenamedCollection { database, collection, to_database, to_collection })
+    };
+    let all = lines(text).map(renamed).collect::<Result<Vec<_>, Refused>>()?;
+    Ok(Some(all).filter(|all| !all.is_empty()))
 }
 
 #[derive(Deserialize)]
@@ -205,7 +283,14 @@ struct RestorePage {
     frame: Frame,
     offer: Offer,
     size: String,
+    /// The clusters that collections of it can be restored into now.
+    clusters: Vec<Target>,
     backup: Backup,
+}
+
+struct Target {
+    id: String,
+    name: String,
 }
 
 async fn restore_page(
@@ -216,14 +301,23 @@ async fn restore_page(
     let frame = Frame::inside(&control, &visitor, &project, At::Backups, "Restore").await?;
     visitor.caller.must(Privilege::ManageClusters, &project)?;
     let backup = control.backup(&visitor.caller, &cluster, &id).await?;
+    let from = control.project(&visitor.caller, &backup.project_id).await?;
+    let must_encrypt = backup.encrypted && from.decrypted_restore == DecryptedRestore::Deny;
     let first = First {
+        must_encrypt,
         region: Some(backup.region_id.clone()),
         key: backup.key_identifier.clone().filter(|_| frame.may.use_keys),
         cu_size: Some(backup.cu_size),
     };
     let offer = Offer::of(&control, &visitor, &frame, first).await?;
     let size = bytes_name(u64::try_from(backup.size).unwrap_or_default());
-    Ok(Page(RestorePage { frame, offer, size, backup }))
+    let clusters = control.clusters(&visitor.caller, Some(&project)).await?.into_iter();
+    let takes = |cluster: &Cluster| {
+        cluster.status == ClusterStatus::Running && (cluster.key_identifier.is_some() || !must_encrypt)
+    };
+    let target = |cluster: Cluster| Target { id: cluster.cluster_id, name: cluster.cluster_name };
+    let clusters = clusters.filter(takes).map(target).collect();
+    Ok(Page(RestorePage { frame, offer, size, clusters, backup }))
 }
 
 #[derive(Deserialize)]
@@ -258,15 +352,40 @@ async fn restore(
         deletion_protection: given.protection.is_some(),
         how: How { mode, keep_database_keys: None, load: true },
     };
-    let password = given.password.filter(|password| !password.is_empty());
-    let created = match password {
-        Some(password) => {
-            let sure = control.confirm(&visitor, Zeroizing::new(password)).await?;
-            control.restore_cluster(&sure, &cluster, &backup, &new).await?
-        }
-        None => control.restore_cluster(&visitor.caller, &cluster, &backup, &new).await?,
-    };
+    let caller = as_sure_as_given(&control, &visitor, given.password).await?;
+    let created = control.restore_cluster(&caller, &cluster, &backup, &new).await?;
     Ok(Page(CreatedPage::of(&control, &visitor, &project, created).await?))
+}
+
+/// Who asks for a restore, with the password if it was given: it is needed to restore without encryption.
+async fn as_sure_as_given(control: &Control, visitor: &Visitor, password: Option<String>) -> Result<Caller, Refused> {
+    match password.filter(|password| !password.is_empty()) {
+        Some(password) => control.confirm(visitor, Zeroizing::new(password)).await,
+        None => Ok(visitor.caller.clone()),
+    }
+}
+
+/// There is no `Debug`: names of collections are in it.
+#[derive(Deserialize)]
+struct WantedInto {
+    into: String,
+    /// Which collections, one a line; all of the backup if it is empty.
+    only: String,
+    mode: String,
+    password: Option<String>,
+}
+
+async fn restore_into(
+    State(control): State<Arc<Control>>,
+    Ids((project, cluster, backup)): Ids<(String, String, String)>,
+    form: Meant<WantedInto>,
+) -> Answer<Done> {
+    let Meant { visitor, given } = form;
+    let how = How { mode: chosen_mode(&given.mode)?, keep_database_keys: None, load: true };
+    let wanted = CollectionsRestore { cluster_id: given.into, only: renamed_collections(&given.only)?, how };
+    let caller = as_sure_as_given(&control, &visitor, given.password).await?;
+    control.restore_collections(&caller, &cluster, &backup, &wanted).await?;
+    Ok(Done::at(format!("/projects/{project}/jobs")))
 }
 
 /// How sealed files become the new cluster's; if nothing was chosen, as the keys' owners make it right (rule 33).
@@ -302,6 +421,64 @@ mod tests {
             assert_eq!(chosen, [&Choice { frequency: now.into(), words: words.into(), chosen: true }]);
             assert_eq!(choices.len(), offered);
         }
+    }
+
+    fn backup_job(id: &str, cluster: &str, status: JobStatus) -> Job {
+        Job {
+            job_id: id.into(),
+            kind: JobKind::CreateBackup,
+            status,
+            progress: 0,
+            message: None,
+            project_id: "proj-1".into(),
+            cluster_id: cluster.into(),
+            backup_id: None,
+            create_time: String::new(),
+            due_time: String::new(),
+            end_time: None,
+            receipt: None,
+        }
+    }
+
+    #[test]
+    fn a_backup_that_failed_is_told_of_until_its_cluster_has_another() {
+        use JobStatus::{Failed, Running, Successful};
+        let told = |jobs: &[Job]| failed(jobs).map(|job| job.job_id);
+        let jobs = [
+            backup_job("running", "a", Running),
+            backup_job("made", "a", Successful),
+            backup_job("mended", "a", Failed),
+            backup_job("other", "b", Failed),
+            backup_job("older", "b", Failed),
+        ];
+        assert_eq!(told(&jobs).as_deref(), Some("other"));
+        assert_eq!(told(&jobs[..3]), None);
+        assert_eq!(told(&jobs[2..]).as_deref(), Some("mended"));
+    }
+
+    #[test]
+    fn collections_are_chosen_one_a_line() {
+        let chosen = |text| chosen_collections(text).unwrap().unwrap_or_default();
+        let group = |database: &str, collections: &[&str]| ChosenCollections {
+            database: database.into(),
+            collections: collections.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        assert!(chosen("").is_empty() && chosen(" \r\n").is_empty());
+        assert!(chosen("d/a\r\n /b\nd/c\n") == [group("d", &["a", "c"]), group("", &["b"])]);
+        assert!(chosen("d/a\nd\ne") == [group("d", &[]), group("e", &[])]);
+        let renamed = renamed_collections("d/a\nd/b as e/c").unwrap().unwrap_or_default();
+        let names: Vec<_> = renamed
+            .iter()
+            .map(|it| (it.collection.as_str(), it.to_database.as_str(), it.to_collection.as_str()))
+            .collect();
+        assert_eq!(names, [("a", "d", "a"), ("b", "e", "c")]);
+        assert!(renamed_collections("").unwrap().is_none());
+        for wrong in ["secret/", "secret/a/b", "/"] {
+            let refused = [chosen_collections(wrong).err(), renamed_collections(wrong).err()];
+            assert!(refused.iter().flatten().count() == 2, "{wrong}");
+            assert!(!refused.iter().flatten().any(|it| it.message.contains("secret")));
+        }
+        assert!(renamed_collections("alone").is_err());
     }
 
     #[test]

@@ -6,18 +6,19 @@ use askama::Template;
 use axum::{
     Router,
     extract::State,
-    response::Response,
+    response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
 use custody_control::{
-    Control, Refused,
+    Control, Kind, Refused,
+    access::Caller,
     cluster::{Cluster, ClusterChange, ClusterStatus, DROP_WAIT},
     cmek::{Key, KeyStatus},
 };
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::clusters::keys_by_arn;
+use super::clusters::{drop_of, keys_by_arn};
 use crate::{
     answer::{Answer, Done, with_node},
     chart::{Chart, charts},
@@ -46,6 +47,8 @@ pub(super) fn router() -> Router<Arc<Control>> {
 struct ZoneRow {
     id: String,
     badge: Badge,
+    /// What stands in place of its database's name, which only its node knows.
+    unnamed: &'static str,
     key_arn: String,
     key: Option<KeyLink>,
     key_version: u32,
@@ -114,14 +117,17 @@ impl ClusterPage {
 }
 
 /// A cluster of the project; that of another is not found here.
-async fn of_project(
-    control: &Control,
-    caller: &custody_control::access::Caller,
-    project: &str,
-    id: &str,
-) -> Result<Cluster, Refused> {
+async fn of_project(control: &Control, caller: &Caller, project: &str, id: &str) -> Result<Cluster, Refused> {
     let cluster = control.cluster(caller, id).await?;
     if cluster.project_id == project { Ok(cluster) } else { Err(Refused::not_found("cluster", id)) }
+}
+
+/// In place of the page of a cluster that there is no more: who is at it when it is destroyed is led to where that is told.
+async fn gone(control: &Control, caller: &Caller, project: &str, id: &str, refused: Refused) -> Answer<Response> {
+    if refused.kind != Kind::NotFound || drop_of(control, caller, project, id).await?.is_none() {
+        return Err(refused.into());
+    }
+    Ok(Redirect::to(&format!("/projects/{project}?destroyed={id}")).into_response())
 }
 
 async fn overview(
@@ -129,7 +135,10 @@ async fn overview(
     Signed(visitor): Signed,
     Ids((project, id)): Ids<(String, String)>,
 ) -> Answer<Response> {
-    let cluster = of_project(&control, &visitor.caller, &project, &id).await?;
+    let cluster = match of_project(&control, &visitor.caller, &project, &id).await {
+        Ok(cluster) => cluster,
+        Err(refused) => return gone(&control, &visitor.caller, &project, &id, refused).await,
+    };
     let frame = Frame::inside(&control, &visitor, &project, At::Clusters, &cluster.cluster_name).await?;
     let keys = keys_by_arn(&control, &visitor, frame.may, &project).await?;
     let figures = control.cluster_figures(&visitor.caller, &id).await?;
@@ -137,6 +146,7 @@ async fn overview(
     let zones = cluster.zones.iter().map(|zone| ZoneRow {
         id: zone.zone_id.clone(),
         badge: of_zone(zone.state),
+        unnamed: if zone.state == "SEALED" { "sealed" } else { "connect below to see its name" },
         key: keys.get(&zone.key_arn).map(|key| KeyLink::of(key, &project)),
         renewed: figures.renewals.get(&zone.key_arn).copied().map(Moment),
         key_arn: zone.key_arn.clone(),
@@ -206,6 +216,8 @@ fn now() -> i64 {
 #[template(path = "collection.html")]
 struct CollectionPage {
     frame: Frame,
+    badge: Badge,
+    banner: Option<Banner>,
     origins: String,
     cluster: Cluster,
 }
@@ -216,11 +228,22 @@ async fn collection(
     Signed(visitor): Signed,
     Ids((project, id)): Ids<(String, String)>,
 ) -> Answer<Response> {
-    let cluster = of_project(&control, &visitor.caller, &project, &id).await?;
+    let cluster = match of_project(&control, &visitor.caller, &project, &id).await {
+        Ok(cluster) => cluster,
+        Err(refused) => return gone(&control, &visitor.caller, &project, &id, refused).await,
+    };
     let frame = Frame::inside(&control, &visitor, &project, At::Clusters, "Collection").await?;
+    let keys = keys_by_arn(&control, &visitor, frame.may, &project).await?;
+    let own = cluster.key_identifier.as_ref().and_then(|arn| keys.get(arn));
     let address = cluster.connect_address.clone();
-    let origins = control.console_origins().join(" ");
-    Ok(with_node(CollectionPage { frame, origins, cluster }, &address))
+    let page = CollectionPage {
+        badge: of_cluster(cluster.status),
+        banner: banner(&cluster, own),
+        origins: control.console_origins().join(" "),
+        frame,
+        cluster,
+    };
+    Ok(with_node(page, &address))
 }
 
 #[derive(Deserialize)]

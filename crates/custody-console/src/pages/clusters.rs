@@ -4,13 +4,20 @@ use std::{collections::HashMap, sync::Arc};
 
 use askama::Template;
 use axum::{Router, extract::State, routing::get};
-use custody_control::{Control, Refused, access::Visitor, cluster::Cluster, cmek::Key};
+use custody_control::{
+    Control, Refused,
+    access::{Caller, Visitor},
+    cluster::Cluster,
+    cmek::Key,
+    job::{Job, JobKind, JobStatus},
+};
+use serde::Deserialize;
 
 use crate::{
     answer::{Answer, Page},
     frame::{At, Frame, May},
     markup::{Badge, KEY, of_cluster, region_name},
-    session::{Ids, Signed},
+    session::{Asked, Ids, Signed},
 };
 
 pub(super) fn router() -> Router<Arc<Control>> {
@@ -30,6 +37,28 @@ struct Row {
 struct ClustersPage {
     frame: Frame,
     clusters: Vec<Row>,
+    /// The drop that one is told of who was at a cluster's page when it came to its end.
+    destroyed: Option<Job>,
+}
+
+/// The job that has destroyed a cluster of a project, if one has.
+pub(super) async fn drop_of(
+    control: &Control,
+    caller: &Caller,
+    project: &str,
+    cluster: &str,
+) -> Result<Option<Job>, Refused> {
+    const LISTED: i64 = 1_000;
+    let is_it = |job: &Job| {
+        job.kind == JobKind::DropCluster && job.status == JobStatus::Successful && job.cluster_id == cluster
+    };
+    Ok(control.jobs(caller, project, LISTED).await?.into_iter().find(is_it))
+}
+
+#[derive(Deserialize)]
+struct Told {
+    /// The cluster that was destroyed.
+    destroyed: Option<String>,
 }
 
 /// The keys of a project by their ARN; none for who may not see them.
@@ -50,6 +79,7 @@ async fn list(
     State(control): State<Arc<Control>>,
     Signed(visitor): Signed,
     Ids(project): Ids<String>,
+    Asked(told): Asked<Told>,
 ) -> Answer<Page<ClustersPage>> {
     let frame = Frame::inside(&control, &visitor, &project, At::Clusters, "Clusters").await?;
     let keys = keys_by_arn(&control, &visitor, frame.may, &project).await?;
@@ -64,5 +94,9 @@ async fn list(
         cluster,
     };
     let clusters = control.clusters(&visitor.caller, Some(&project)).await?.into_iter().map(row).collect();
-    Ok(Page(ClustersPage { frame, clusters }))
+    let destroyed = match &told.destroyed {
+        Some(cluster) => drop_of(&control, &visitor.caller, &project, cluster).await?,
+        None => None,
+    };
+    Ok(Page(ClustersPage { frame, clusters, destroyed }))
 }

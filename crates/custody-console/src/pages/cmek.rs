@@ -1,7 +1,7 @@
 //! Network > CMEK: a project's keys, and a page for each. The dialog that adds one talks with REST, which answers as it
 //! validates.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 use askama::Template;
 use axum::{
@@ -11,6 +11,8 @@ use axum::{
 };
 use custody_control::{
     Control, Refused, Region,
+    access::Visitor,
+    backup::BackupFilter,
     cmek::{Key, KeyChange, KeyCount, KmsCall, Recovery},
 };
 use serde::Deserialize;
@@ -19,7 +21,7 @@ use zeroize::Zeroizing;
 use crate::{
     answer::{Answer, Done, Page},
     frame::{At, Frame},
-    markup::{Badge, KEY, Moment, of_call, of_key, provider_name, region_name, seconds_name},
+    markup::{Badge, KEY, Moment, of_call, of_key, of_this_key, provider_name, region_name, seconds_name},
     session::{Ids, Meant, Signed},
 };
 
@@ -46,11 +48,17 @@ struct KeyRow {
     next: Moment,
     is_local: bool,
     in_use: bool,
+    reason: Option<String>,
+    warning: Option<String>,
+    /// What the backups that need it are called.
+    backups: Vec<String>,
     key: Key,
 }
 
-impl From<Key> for KeyRow {
-    fn from(key: Key) -> Self {
+impl KeyRow {
+    /// `names`: what the project's backups are called, by their ids.
+    fn of(key: Key, names: &HashMap<String, String>) -> Self {
+        let told = |text: &Option<String>| text.as_deref().map(|text| of_this_key(text, &key.key_arn));
         Self {
             badge: of_key(key.status),
             provider: provider_name(&key.provider),
@@ -59,9 +67,24 @@ impl From<Key> for KeyRow {
             next: Moment(key.next_check_at),
             is_local: key.provider == "local",
             in_use: !key.clusters.is_empty() || !key.backups.is_empty(),
+            reason: told(&key.reason),
+            warning: told(&key.warning),
+            backups: key.backups.iter().map(|id| names.get(id).unwrap_or(id).clone()).collect(),
             key,
         }
     }
+
+    /// Whether there is more to be told of it than fits into a cell.
+    fn is_told(&self) -> bool {
+        self.reason.is_some() || self.warning.is_some()
+    }
+}
+
+/// What the backups of a project are called, by their ids.
+async fn backup_names(control: &Control, visitor: &Visitor, project: &str) -> Result<HashMap<String, String>, Refused> {
+    let wanted = BackupFilter { project_id: Some(project.to_owned()), ..BackupFilter::default() };
+    let backups = control.backups(&visitor.caller, &wanted).await?;
+    Ok(backups.into_iter().map(|backup| (backup.backup_id, backup.backup_name)).collect())
 }
 
 struct RegionRow {
@@ -101,7 +124,9 @@ async fn list(
     Ids(project): Ids<String>,
 ) -> Answer<Page<CmekPage>> {
     let frame = Frame::inside(&control, &visitor, &project, At::Cmek, "CMEK").await?;
-    let keys = control.keys(&visitor.caller, &project).await?.into_iter().map(KeyRow::from).collect();
+    let names = backup_names(&control, &visitor, &project).await?;
+    let keys = control.keys(&visitor.caller, &project).await?.into_iter();
+    let keys = keys.map(|key| KeyRow::of(key, &names)).collect();
     let aws = Region::all().iter().filter(|region| region.provider().as_str() == "aws");
     Ok(Page(CmekPage {
         frame,
@@ -158,7 +183,7 @@ async fn describe(
         grace_minutes: key.grace_seconds / 60,
         is_manual: key.recovery == Recovery::Manual,
         calls: calls.map(|call| CallRow { at: Moment(call.at), badge: of_call(&call.outcome), call }).collect(),
-        row: key.into(),
+        row: KeyRow::of(key, &backup_names(&control, &visitor, &project).await?),
     }))
 }
 

@@ -10,17 +10,19 @@ use axum::{
 };
 use custody_control::{
     Control, Refused, Region,
-    access::Visitor,
+    access::{Privilege, Visitor},
+    backup::BackupFilter,
     cluster::{ClusterStatus, Created, NewCluster},
     cmek::{Key, KeyStatus},
     job::{Job, JobStatus},
 };
 use serde::Deserialize;
 
+use super::record::is_cancelable;
 use crate::{
     answer::{Answer, Page},
     frame::{At, Frame},
-    markup::{Badge, of_job, of_key, provider_name},
+    markup::{Badge, of_job, of_key, of_this_key, provider_name},
     session::{Asked, Ids, Meant, Signed},
 };
 
@@ -43,6 +45,8 @@ pub(super) struct Offer {
     pub(super) local: bool,
     /// Whether Encryption at Rest with CMEK is on at first.
     pub(super) cmek: bool,
+    /// Whether it has to be.
+    pub(super) must_encrypt: bool,
     pub(super) cu_size: i64,
 }
 
@@ -68,6 +72,8 @@ pub(super) struct First {
     pub(super) region: Option<String>,
     pub(super) key: Option<String>,
     pub(super) cu_size: Option<i64>,
+    /// Whether a cluster without encryption would be refused.
+    pub(super) must_encrypt: bool,
 }
 
 impl Offer {
@@ -98,6 +104,7 @@ impl Offer {
         Ok(Self {
             regions,
             cmek: first.key.is_some(),
+            must_encrypt: first.must_encrypt,
             keys: keys.into_iter().map(row).collect(),
             provider,
             local,
@@ -119,7 +126,7 @@ async fn page(
     Ids(project): Ids<String>,
 ) -> Answer<Page<CreatePage>> {
     let frame = Frame::inside(&control, &visitor, &project, At::Clusters, "Create cluster").await?;
-    visitor.caller.must(custody_control::access::Privilege::ManageClusters, &project)?;
+    visitor.caller.must(Privilege::ManageClusters, &project)?;
     let offer = Offer::of(&control, &visitor, &frame, First::default()).await?;
     Ok(Page(CreatePage { frame, offer }))
 }
@@ -127,7 +134,8 @@ async fn page(
 /// Why no cluster can be made under a key now.
 fn unavailable(key: &Key) -> Option<String> {
     if key.status != KeyStatus::Available {
-        let reason = key.reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+        let told = |reason| format!(": {}", of_this_key(reason, &key.key_arn));
+        let reason = key.reason.as_deref().map(told).unwrap_or_default();
         return Some(format!("It is {}{reason}", key.status));
     }
     let allowed = key.allow.clusters.iter().any(|id| id == "*");
@@ -178,7 +186,7 @@ impl CreatedPage {
         let cluster = control.cluster(&visitor.caller, &created.cluster_id).await?;
         let job = control.job(&visitor.caller, &created.job_id).await?;
         let frame = Frame::inside(control, visitor, project, At::Clusters, "Create cluster").await?;
-        let progress = Progress::of(&job, project);
+        let progress = Progress::of(control, visitor, &job, project).await?;
         Ok(Self { frame, created, address: cluster.connect_address, name: cluster.cluster_name, progress })
     }
 }
@@ -210,19 +218,26 @@ struct Progress {
     message: String,
     done: bool,
     failed: bool,
+    /// Where one tries again, if it failed.
+    again: String,
+    /// Whether it can be taken back.
+    cancels: bool,
     job: String,
     cluster: String,
     project: String,
 }
 
 impl Progress {
-    fn of(job: &Job, project: &str) -> Self {
+    async fn of(control: &Control, visitor: &Visitor, job: &Job, project: &str) -> Result<Self, Refused> {
+        let may = visitor.caller.may(Privilege::ManageClusters, Some(project));
         let said = match job.status {
             JobStatus::Pending => "its turn comes at once",
             JobStatus::Successful => "the cluster serves",
             _ => "its process, its zone and its first files are being made",
         };
-        Self {
+        Ok(Self {
+            again: again(control, visitor, job, project).await?,
+            cancels: may && is_cancelable(job),
             badge: of_job(job.status),
             percent: job.progress,
             message: job.message.clone().unwrap_or_else(|| said.to_owned()),
@@ -231,8 +246,19 @@ impl Progress {
             job: job.job_id.clone(),
             cluster: job.cluster_id.clone(),
             project: project.to_owned(),
-        }
+        })
     }
+}
+
+/// Where one tries again what a job did: for a restore, where its backup is restored, if that is still there.
+async fn again(control: &Control, visitor: &Visitor, job: &Job, project: &str) -> Result<String, Refused> {
+    let Some(id) = &job.backup_id else { return Ok(format!("/projects/{project}/clusters/new")) };
+    let backups = control.backups(&visitor.caller, &BackupFilter::default()).await?;
+    let backup = backups.into_iter().find(|backup| backup.backup_id == *id);
+    Ok(backup.map_or_else(
+        || format!("/projects/{project}/backups"),
+        |backup| format!("/projects/{project}/backups/{}/{id}/restore", backup.cluster_id),
+    ))
 }
 
 #[derive(Template)]
@@ -258,7 +284,7 @@ async fn progress(
     if job.cluster_id != cluster || job.project_id != project {
         return Err(Refused::not_found("job", &watched.job).into());
     }
-    let mut progress = Progress::of(&job, &project);
+    let mut progress = Progress::of(&control, &visitor, &job, &project).await?;
     // The job ends a moment before its node's first report.
     if progress.done {
         let serves =

@@ -12,7 +12,7 @@ use custody_control::{
     Control,
     alert::{Alert, AlertRule, NewRule},
     audit::Activity,
-    job::Job,
+    job::{Job, JobKind, JobStatus},
 };
 use serde::Deserialize;
 
@@ -24,11 +24,12 @@ use crate::{
 };
 
 /// How many entries a page shows.
-const LISTED: i64 = 100;
+pub(super) const LISTED: i64 = 100;
 
 pub(super) fn router() -> Router<Arc<Control>> {
     Router::new()
         .route("/{project}/jobs", get(jobs))
+        .route("/{project}/jobs/{job}/cancel", post(cancel))
         .route("/{project}/alerts", get(alerts).post(make_rule))
         .route("/{project}/alerts/{rule}/delete", post(delete_rule))
         .route("/{project}/activities", get(activities))
@@ -38,7 +39,21 @@ struct JobRow {
     badge: Badge,
     what: &'static str,
     receipt: Option<String>,
+    cancels: bool,
     job: Job,
+}
+
+/// Whether a job can be taken back, so that no button is shown that would be refused.
+pub(super) fn is_cancelable(job: &Job) -> bool {
+    let pending = job.status == JobStatus::Pending;
+    match job.kind {
+        JobKind::CreateBackup | JobKind::RestoreCluster | JobKind::RestoreCollection => {
+            pending || job.status == JobStatus::Running
+        }
+        JobKind::DeleteBackup => pending,
+        // By the cluster's own page.
+        JobKind::CreateCluster | JobKind::DropCluster => false,
+    }
 }
 
 #[derive(Template)]
@@ -57,18 +72,35 @@ async fn jobs(
     let row = |job: Job| JobRow {
         badge: of_job(job.status),
         what: match job.kind {
-            custody_control::job::JobKind::CreateCluster => "Create cluster",
-            custody_control::job::JobKind::DropCluster => "Drop cluster",
-            custody_control::job::JobKind::CreateBackup => "Create backup",
-            custody_control::job::JobKind::RestoreCluster => "Restore cluster",
-            custody_control::job::JobKind::RestoreCollection => "Restore collections",
-            custody_control::job::JobKind::DeleteBackup => "Delete backup",
+            JobKind::CreateCluster => "Create cluster",
+            JobKind::DropCluster => "Drop cluster",
+            JobKind::CreateBackup => "Create backup",
+            JobKind::RestoreCluster => "Restore cluster",
+            JobKind::RestoreCollection => "Restore collections",
+            JobKind::DeleteBackup => "Delete backup",
         },
+        cancels: is_cancelable(&job),
         receipt: job.receipt.as_ref().map(|receipt| format!("{receipt:#}")),
         job,
     };
     let jobs = control.jobs(&visitor.caller, &project, LISTED).await?.into_iter().map(row).collect();
     Ok(Page(JobsPage { frame, jobs }))
+}
+
+#[derive(Deserialize)]
+struct Cancel {
+    /// Whether it was asked for on the page of the backups.
+    on_backups: Option<String>,
+}
+
+async fn cancel(
+    State(control): State<Arc<Control>>,
+    Ids((project, job)): Ids<(String, String)>,
+    form: Meant<Cancel>,
+) -> Answer<Done> {
+    control.cancel_job(&form.visitor.caller, &job).await?;
+    let page = if form.given.on_backups.is_some() { "backups" } else { "jobs" };
+    Ok(Done::at(format!("/projects/{project}/{page}")))
 }
 
 struct AlertRow {
