@@ -18,10 +18,9 @@ pub(crate) const PING_PATIENCE: Duration = Duration::from_secs(15);
 pub(crate) const LAST_CALLS: Duration = Duration::from_secs(10);
 /// The largest head of a request, in bytes.
 pub(crate) const LARGEST_HEAD: u32 = 32 * 1024;
-/// HTTP/2 windows: rows come in megabytes, and a small window makes a round trip of every 64 KiB. A stranger can fill them
-/// before he is turned away.
-pub(crate) const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
-pub(crate) const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// HTTP/2 windows, of a connection and of each call on it: what a client can send that no handler reads. A stranger can fill
+/// them before he is turned away. HTTP/2 knows no smaller one for a connection.
+pub(crate) const WINDOW: u32 = 65_535;
 
 /// What a client may take.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +30,14 @@ pub struct Limits {
     pub connections: usize,
     /// How long a client may take for the TLS handshake, the first bytes, and the head of a request.
     pub patience: Duration,
+    /// Whether requests come in megabytes, of which a small window would make a round trip of every 64 KiB. Windows then
+    /// grow with what handlers read: for a stranger, of whose body nothing is read, they stay as they are.
+    pub large_bodies: bool,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: MAX_CONNECTIONS, patience: PATIENCE }
+        Self { connections: MAX_CONNECTIONS, patience: PATIENCE, large_bodies: false }
     }
 }
 

@@ -25,10 +25,7 @@ use tokio_rustls::{
 
 use crate::{
     heard::Counted,
-    limits::{
-        CONNECTION_WINDOW, LARGEST_HEAD, LAST_CALLS, Limits, MOST_STREAMS, PING_EVERY, PING_PATIENCE, QUEUE,
-        STREAM_WINDOW,
-    },
+    limits::{LARGEST_HEAD, LAST_CALLS, Limits, MOST_STREAMS, PING_EVERY, PING_PATIENCE, QUEUE, WINDOW},
     strangers::{Standing, Strangers},
 };
 
@@ -141,7 +138,7 @@ pub async fn serve(
         let connection = Connection {
             standing: Arc::clone(&standing),
             router: router.clone().layer(Extension(Peer { address: peer, standing })),
-            patience: limits.patience,
+            limits,
             graceful: Arc::downgrade(&graceful),
             _slot: slot,
             _open: connections.as_ref().map(Open::new),
@@ -175,7 +172,7 @@ impl Drop for Open {
 struct Connection {
     standing: Arc<Standing>,
     router: Router,
-    patience: Duration,
+    limits: Limits,
     graceful: std::sync::Weak<GracefulShutdown>,
     _slot: OwnedSemaphorePermit,
     _open: Option<Open>,
@@ -198,12 +195,12 @@ impl Connection {
         }
         match acceptor {
             None => {
-                if let Ok(Some(http2)) = timeout(self.patience, begins_with_http2(&stream)).await {
+                if let Ok(Some(http2)) = timeout(self.limits.patience, begins_with_http2(&stream)).await {
                     self.speak(stream, http2).await;
                 }
             }
             Some(acceptor) => {
-                if let Ok(Ok(stream)) = timeout(self.patience, acceptor.accept(stream)).await {
+                if let Ok(Ok(stream)) = timeout(self.limits.patience, acceptor.accept(stream)).await {
                     let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                     self.speak(stream, http2).await;
                 }
@@ -213,7 +210,7 @@ impl Connection {
 
     async fn speak(self, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, http2: bool) {
         let mut builder = auto::Builder::new(TokioExecutor::new());
-        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.patience).max_buf_size(64 * 1024);
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(self.limits.patience).max_buf_size(64 * 1024);
         builder
             .http2()
             .timer(TokioTimer::new())
@@ -221,13 +218,17 @@ impl Connection {
             .keep_alive_timeout(PING_PATIENCE)
             .max_concurrent_streams(MOST_STREAMS)
             .max_header_list_size(LARGEST_HEAD)
-            .initial_stream_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW);
+            .initial_stream_window_size(WINDOW)
+            .initial_connection_window_size(WINDOW);
+        if self.limits.large_bodies {
+            // Begins with the same windows.
+            builder.http2().adaptive_window(true);
+        }
         let builder = if http2 { builder.http2_only() } else { builder.http1_only() };
         let service = TowerToHyperService::new(self.router.clone());
         let stream = Counted::new(stream);
         // HTTP/1 has a time-out of its own.
-        let patience = if http2 { self.patience } else { Duration::MAX };
+        let patience = if http2 { self.limits.patience } else { Duration::MAX };
         let no_greeting = stream.no_greeting(patience);
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let Some(graceful) = self.graceful.upgrade() else { return };

@@ -1,6 +1,11 @@
 use std::{io::ErrorKind, net::SocketAddr, time::Instant};
 
-use axum::routing::get;
+use axum::{
+    body::Body,
+    extract::Request,
+    routing::{get, post},
+};
+use futures::StreamExt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::oneshot,
@@ -33,6 +38,9 @@ fn start(limits: Limits) -> Running {
             "welcome"
         }),
     );
+    let router = router
+        .route("/waits", post(keep))
+        .route("/reads", post(async |request: Request<Body>| drain(request.into_body()).await.to_string()));
     let open = IntGauge::new("open", "open").unwrap();
     let (stop, stopped) = oneshot::channel();
     let connections = Some(open.clone());
@@ -40,6 +48,17 @@ fn start(limits: Limits) -> Running {
         drop(stopped.await);
     }));
     Running { address, stop, served, open }
+}
+
+/// Reads a body, and says how long it was.
+async fn drain(body: Body) -> usize {
+    body.into_data_stream().map(|part| part.unwrap().len()).fold(0, async |sum, length| sum + length).await
+}
+
+/// Keeps a request whose body it never reads.
+async fn keep(request: Request<Body>) -> String {
+    std::future::pending::<()>().await;
+    request.uri().to_string()
 }
 
 fn impatient() -> Limits {
@@ -164,6 +183,129 @@ async fn calls_under_way_end_before_the_server_does() {
     assert!(slow.await.unwrap().ends_with("done"));
     assert!(TcpStream::connect(running.address).await.is_err());
     assert_eq!(running.open.get(), 0);
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// The largest payload of a frame, unless the other side says otherwise.
+const PART: usize = 16_384;
+/// The setting that says how much may be sent on a new stream.
+const INITIAL_WINDOW_SIZE: u16 = 4;
+
+/// HTTP/2 by hand, for a client that sends more than it may.
+struct Frames(TcpStream);
+
+impl Frames {
+    /// A connection with one call under way, of whose body nothing is sent yet.
+    async fn post(address: SocketAddr, path: &str) -> Self {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        let mut frames = Self(stream);
+        frames.send(SETTINGS, 0, 0, b"").await;
+        let length = u8::try_from(path.len()).unwrap();
+        // POST and http stand in HPACK's table, authority and path are written out.
+        let head = [&[0x83, 0x86, 0x01, 1, b'x', 0x04, length], path.as_bytes()].concat();
+        frames.send(HEADERS, END_HEADERS, 1, &head).await;
+        frames
+    }
+
+    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let frame = [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat();
+        self.0.write_all(&frame).await.unwrap();
+    }
+
+    /// The next frame: its kind, flags, stream and payload.
+    async fn next(&mut self) -> (u8, u8, u32, Vec<u8>) {
+        let mut head = [0; 9];
+        self.0.read_exact(&mut head).await.unwrap();
+        let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, head[0], head[1], head[2]])).unwrap()];
+        self.0.read_exact(&mut payload).await.unwrap();
+        (head[3], head[4], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), payload)
+    }
+
+    /// The payload of the next frame of a kind.
+    async fn wait_for(&mut self, kind: u8, flags: u8) -> Vec<u8> {
+        let wanted = async {
+            loop {
+                let (got, with, _, payload) = self.next().await;
+                assert!(got != GOAWAY || kind == GOAWAY, "the connection is ended: {payload:?}");
+                if (got, with) == (kind, flags) {
+                    return payload;
+                }
+            }
+        };
+        timeout(Duration::from_secs(10), wanted).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn of_what_nobody_reads_64_kib_are_taken_and_no_more() {
+    for large_bodies in [false, true] {
+        let running = start(Limits { large_bodies, ..Limits::default() });
+        let mut frames = Frames::post(running.address, "/waits").await;
+        for part in vec![0; 65_535].chunks(PART) {
+            frames.send(DATA, 0, 1, part).await;
+        }
+        frames.send(PING, 0, 0, &[7; 8]).await;
+        assert_eq!(frames.wait_for(PING, ACK).await, [7; 8], "all of it may be sent");
+        frames.send(DATA, 0, 1, b"x").await;
+        let end = frames.wait_for(GOAWAY, 0).await;
+        assert_eq!(end[7], 3, "an error of flow control: {end:?}");
+    }
+}
+
+/// Sends a body as fast as the windows let it, until `enough` or 256 MiB; a ping is answered late, as from far away. Gives the
+/// largest window that it was given.
+async fn upload(frames: &mut Frames, enough: i64) -> i64 {
+    let (mut connection, mut stream, mut initial) = (i64::from(WINDOW), i64::from(WINDOW), i64::from(WINDOW));
+    let mut sent = 0;
+    let part = vec![0; PART];
+    while initial < enough && sent < 256 << 20 {
+        let may_send = usize::try_from(connection.min(stream)).unwrap_or_default().min(PART);
+        if may_send > 0 {
+            frames.send(DATA, 0, 1, &part[..may_send]).await;
+            let length = i64::try_from(may_send).unwrap();
+            (connection, stream, sent) = (connection - length, stream - length, sent + length);
+            continue;
+        }
+        let (kind, flags, on, payload) = frames.next().await;
+        let number = |at: usize| i64::from(u32::from_be_bytes(payload[at..at + 4].try_into().unwrap()));
+        match kind {
+            WINDOW_UPDATE if on == 0 => connection += number(0),
+            WINDOW_UPDATE => stream += number(0),
+            SETTINGS if flags == 0 => {
+                for at in (0..payload.len()).step_by(6) {
+                    if payload[at..at + 2] == INITIAL_WINDOW_SIZE.to_be_bytes() {
+                        stream += number(at + 2) - initial;
+                        initial = number(at + 2);
+                    }
+                }
+                frames.send(SETTINGS, ACK, 0, b"").await;
+            }
+            PING if flags == 0 => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                frames.send(PING, ACK, 0, &payload).await;
+            }
+            GOAWAY => panic!("the connection is ended: {payload:?}"),
+            _ => {}
+        }
+    }
+    initial
+}
+
+#[tokio::test]
+async fn windows_grow_with_what_is_read_where_bodies_are_large() {
+    let running = start(Limits { large_bodies: true, ..Limits::default() });
+    let mut frames = Frames::post(running.address, "/reads").await;
+    let largest = timeout(Duration::from_secs(60), upload(&mut frames, 256 << 10)).await.unwrap();
+    assert!(largest >= 256 << 10, "the window never grew beyond {largest} bytes");
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Node {
             Ok(()) | Err(EngineError::Sealed(_)) => {}
             Err(error) => return Err(NodeError::Root(error)),
         }
-        let limits = Limits { connections: options.connections, ..Limits::default() };
+        let limits = Limits { connections: options.connections, large_bodies: true, ..Limits::default() };
         let metrics = Arc::new(Metrics::new()?.counting_in(options.tally));
         let connections = metrics.connections.clone();
         let gate = Arc::new(Gate { engine, auth, metrics });
