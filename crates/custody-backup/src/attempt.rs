@@ -101,12 +101,16 @@ impl Writing {
         }
     }
 
-    /// Refuses if its list was removed: somebody has given this attempt up, and what it needs is not safe any more.
+    /// Refuses if its list was removed: another attempt has completed the backup, or somebody has given this one up, and what it
+    /// needs is not safe any more.
     async fn must_be_listed(&self) -> Result<(), BackupError> {
         let list = layout::list(&self.backup, &self.attempt);
         match self.to.head(&list).await {
             Ok(_) => Ok(()),
-            Err(object_store::Error::NotFound { .. }) => Err(BackupError::Gone(list.to_string())),
+            Err(object_store::Error::NotFound { .. }) => {
+                self.must_be_new().await?;
+                Err(BackupError::Gone(list.to_string()))
+            }
             Err(error) => Err(BackupError::backup(&list, error)),
         }
     }

@@ -128,8 +128,10 @@ async fn a_backup_that_is_given_up_while_the_moment_is_settled_pins_nothing() {
     halting.halt_after(0);
     let (made, ()) = tokio::join!(make(&order, &progress), async {
         halting.halted().await;
+        // Until all are pinned, for which nothing is written; and until it would have been given up.
+        tokio::time::sleep(Duration::from_millis(100)).await;
         progress.cancel();
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
         halting.go_on();
     });
     assert!(matches!(made, Err(BackupError::Canceled)), "{made:?}");

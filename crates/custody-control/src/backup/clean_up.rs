@@ -43,8 +43,9 @@ pub trait BackupStorage: Send + Sync {
     /// with backups that are no more go too; what can't, a clean-up is left to remove.
     async fn delete(&self, cluster: &str, backup: &str) -> Result<Freed, String>;
 
-    /// Removes what belongs to no backup of a cluster: what was left of those that were not completed, or that are not known
-    /// and could not be restored for long, but for those that are being made; and shared objects that no backup lists.
+    /// Removes what belongs to no backup of a cluster: what was left of those that were not completed, but for those that are
+    /// being made; one that is complete, but not known, and without the list by which its objects stay; and shared objects that
+    /// no backup lists.
     async fn clean_up(&self, cluster: &str, backups: &Known) -> Result<Freed, String>;
 
     /// The clusters of which there is anything.
