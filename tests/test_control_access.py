@@ -337,6 +337,7 @@ def test_each_answer_is_as_the_description_says(control, filled):
         judge("GET", f"/v2/clusters/{cluster}", {"code": 0, "data": {"clusterId": cluster}})
 
 
+@pytest.mark.long
 def test_no_request_brings_a_5xx_or_an_answer_that_is_not_described(control, tmp_path):
     done = subprocess.run(
         [
@@ -346,6 +347,7 @@ def test_no_request_brings_a_5xx_or_an_answer_that_is_not_described(control, tmp
             *("--header", f"Authorization: Bearer {control.create_api_key('Owner')}"),
             *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"),
             *("--max-examples", "10"),
+            *("--request-timeout", str(PATIENCE)),
             *("--seed", "4"),
             "--no-color",
         ],
