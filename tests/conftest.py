@@ -15,6 +15,7 @@ from helpers.dialog import Shell
 from helpers.kms import LocalKms
 from helpers.node import Node
 from helpers.proxy import Proxy
+from helpers.terminal import AwsProgram, QuickShell
 from helpers.webhook import Receiver
 
 # What may be skipped where nothing else may be (CUSTODY_TEST_NO_SKIPS), by how its reason begins: what takes long and belongs to
@@ -47,6 +48,21 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((f"the browser at {visit.page.url}", "\n".join(visit.log)))
             report.sections.append(("its page", visit.text()))
     return report
+
+
+def pytest_collection_modifyitems(items):
+    """The longest tests first, shared among the workers: one that is begun last is waited for by all. Each worker begins with an
+    even share of the list, and takes from the end of another's once it is through."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    long = [it for it in items if it.get_closest_marker("long")]
+    short = [it for it in items if not it.get_closest_marker("long")]
+    ordered = []
+    for number in range(workers):
+        mine = long[number::workers]
+        room = max(0, (len(items) - len(ordered)) // (workers - number) - len(mine))
+        ordered += [*mine, *short[:room]]
+        short = short[room:]
+    items[:] = [*ordered, *short]
 
 
 @pytest.fixture
@@ -119,6 +135,19 @@ def service(aws_endpoint) -> Customer:
 @pytest.fixture
 def shell(tmp_path, aws_endpoint) -> Shell:
     return Shell(tmp_path / "terminal", Account(aws_endpoint, CUSTOMER_ACCOUNT))
+
+
+@pytest.fixture(scope="session")
+def aws_program():
+    it = AwsProgram()
+    yield it
+    it.end()
+
+
+@pytest.fixture
+def quick_shell(tmp_path, aws_endpoint, aws_program) -> QuickShell:
+    """For tests that are about something else than what is typed."""
+    return QuickShell(tmp_path / "terminal", Account(aws_endpoint, CUSTOMER_ACCOUNT), aws_program)
 
 
 @pytest.fixture

@@ -494,17 +494,23 @@ def test_a_wrong_password_is_refused_then_slowed_down_and_no_one_else_with_it(ta
         token = base64.b64encode(f"{user}:wrong-{uuid.uuid4().hex}".encode()).decode()
         return call_bytes(target, "ShowCollections", b"", (("authorization", token),))
 
-    # Each wait is twice the one before: soon it is longer than a guess takes on any machine.
-    errors = [guess("somebody")]
-    while errors[-1].code() == grpc.StatusCode.UNAUTHENTICATED and len(errors) < 12:
-        assert "wrong user name, password" in errors[-1].details()
-        errors.append(guess("somebody"))
-    assert errors[-1].code() == grpc.StatusCode.RESOURCE_EXHAUSTED, "guessing is not slowed down"
-    assert len(errors) > 1, "a first guess is looked at"
-    assert "try again in" in errors[-1].details()
-    started = time.monotonic()
-    target.serves()
-    assert time.monotonic() - started < 5
+    def until_slowed_down() -> int:
+        """How many guesses are looked at. Each wait is twice the one before, and soon longer than a guess takes on any machine."""
+        for looked_at in range(12):
+            error = guess("somebody")
+            if error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED:
+                assert "try again in" in error.details()
+                return looked_at
+            assert error.code() == grpc.StatusCode.UNAUTHENTICATED and "wrong user name, password" in error.details()
+        raise AssertionError("guessing is not slowed down")
+
+    assert until_slowed_down() > 0, "a first guess is looked at"
+    # Others are served before that wait is over; or the next, where this machine is slower than that.
+    for _ in range(5):
+        target.serves()
+        if until_slowed_down() == 0:
+            return
+    raise AssertionError("others wait with who guesses")
 
 
 # --- size -----------------------------------------------------------------------------------------------------------
@@ -577,6 +583,25 @@ def resident_soon(target: Target, before: int, patience: float = 20) -> int:
 # --- connections ----------------------------------------------------------------------------------------------------
 
 
+def is_open(connection: socket.socket) -> bool:
+    """Whether the node has not closed a connection on which it says nothing."""
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionError:
+        return False
+
+
+def silent_ones(node: Node, number: int) -> list[socket.socket]:
+    """So many connections, on which nothing is said."""
+    made = [socket.socket() for _ in range(number)]
+    for connection in made:
+        connection.setblocking(False)
+        connection.connect_ex(("127.0.0.1", node.port))
+    return made
+
+
 def test_ten_thousand_silent_connections_leave_room_for_clients_and_files(target):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 10_000
@@ -585,21 +610,26 @@ def test_ten_thousand_silent_connections_leave_room_for_clients_and_files(target
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     before = resident(target.node)
     held = []
+
+    def is_served_at_once() -> bool:
+        """Whether a client comes in before any stranger is turned away, who is after 10 s. The oldest must make room; who came
+        so much later need not."""
+        held.extend(silent_ones(target.node, wanted // 4))
+        # A connection of its own: pymilvus' clients share one.
+        answer = call_bytes(target, "ShowCollections", b"", timeout=PATIENCE)
+        assert isinstance(answer, bytes) and BOOKS.encode() in answer, answer
+        target.serves()
+        return is_open(held[-1_900])
+
     try:
-        for number in range(wanted):
-            connection = socket.socket()
-            connection.setblocking(False)
-            connection.connect_ex(("127.0.0.1", target.node.port))
-            held.append(connection)
-            if number % 2_500 == 2_499:
-                started = time.monotonic()
-                # A connection of its own: pymilvus' clients share one.
-                answer = call_bytes(target, "ShowCollections", b"", timeout=8)
-                assert isinstance(answer, bytes) and BOOKS.encode() in answer, answer
-                target.serves()
-                # Strangers are turned away after 10 s.
-                assert time.monotonic() - started < 8, "a client had to wait for strangers"
-        assert files_open(target.node) < 2_048 + 300
+        for _ in range(4):
+            tries = 1
+            while not is_served_at_once():
+                # This machine may be too slow for ten seconds: others come in their place.
+                assert (tries := tries + 1) < 6, "a client had to wait for strangers"
+                for _ in range(wanted // 4):
+                    held.pop(0).close()
+        assert len(held) == wanted and files_open(target.node) < 2_048 + 300
         # Written to and read from storage meanwhile.
         target.client.upsert(BOOKS, [target.row(3)])
         target.client.flush(BOOKS)
@@ -658,7 +688,7 @@ def test_a_client_that_greets_and_vanishes_is_found_out(target):
 def test_streams_opened_and_reset_by_the_thousand_end_the_connection(target):
     before = resident(target.node)
     block = head(target.node, "ShowCollections")
-    with connect(target.node, 10) as connection:
+    with connect(target.node, PATIENCE) as connection:
         connection.sendall(PREFACE + frame(SETTINGS, 0, 0))
         try:
             for first in range(1, 40_001, 400):
@@ -681,7 +711,7 @@ def test_streams_opened_and_reset_by_the_thousand_end_the_connection(target):
 
 def test_a_head_that_never_ends_fills_no_memory(target):
     before = resident(target.node)
-    with connect(target.node, 10) as connection:
+    with connect(target.node, PATIENCE) as connection:
         connection.sendall(PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, 0, 1, head(target.node, "Insert")))
         piece = frame(CONTINUATION, 0, 1, (b"\0\x01a\x7f\x80\x7e" + b"x" * 16_253)[:16_384])
         try:

@@ -422,6 +422,7 @@ def invent_requests(control, directory, *arguments: str) -> None:
             f"http://127.0.0.1:{control.port}/openapi.json",
             *("--header", f"Authorization: Bearer {control.create_api_key('Owner')}"),
             *("--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"),
+            *("--request-timeout", str(PATIENCE)),
             *("--seed", "4"),
             "--no-color",
             *arguments,
@@ -436,10 +437,12 @@ def invent_requests(control, directory, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
+@pytest.mark.long
 def test_no_request_brings_a_5xx_or_an_answer_that_is_not_described(control, tmp_path):
     invent_requests(control, tmp_path, "--max-examples", "10")
 
 
+@pytest.mark.long
 def test_nor_does_one_about_what_there_is(control, filled, tmp_path):
     """Under invented ids hardly anything is reached but 404. What deletes would leave only that, after a while."""
     project, key, _, cluster, job, backup = filled

@@ -6,6 +6,8 @@ import json
 import threading
 import time
 import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -20,11 +22,12 @@ def control(make_control, service):
 
 
 @pytest.fixture
-def set_up(control, shell) -> SetUp:
-    return SetUp(control, shell, control.create_project())
+def set_up(control, quick_shell) -> SetUp:
+    return SetUp(control, quick_shell, control.create_project())
 
 
-def test_what_the_dialog_shows_makes_a_key_that_validates_and_is_added(control, service, set_up):
+def test_what_the_dialog_shows_makes_a_key_that_validates_and_is_added(control, service, shell):
+    set_up = SetUp(control, shell, control.create_project())
     shown = set_up.shown()
     assert shown["principalArn"] == service.service_arn
     assert shown["externalId"] in shown["trustPolicy"] and len(shown["externalId"]) == 32
@@ -94,12 +97,14 @@ def test_each_broken_variant_is_named_and_refused_and_nothing_is_stored(control,
     def is_named(name: str, words: str) -> None:
         """That check alone fails, in these words, and in the same words the key is not added. A key that is no good for anything
         can't encrypt either, and says so after its description did."""
-        found = set_up.validate()
+        # Side by side: a denial is tried again two seconds later, in each of them.
+        with ThreadPoolExecutor() as pool:
+            validation, addition = pool.submit(set_up.validate), pool.submit(set_up.refused)
+        found, refused = validation.result(), addition.result()
         failed = [check for check in found["checks"] if not check["ok"] and not check.get("skipped")]
         first, *rest = [check["name"] for check in failed]
         assert not found["valid"] and first == name and words in failed[0]["message"], found
         assert rest == [] or (rest == ["encrypt"] and "kms:" not in words and name == "describeKey"), found
-        refused = set_up.refused()
         assert refused.status == 400 and words in refused.message, refused
 
     for name, words, break_it, mend in broken:
@@ -183,10 +188,16 @@ def test_a_key_that_its_owner_takes_away_is_revoked_and_comes_back(control, set_
     assert told == ["AVAILABLE", "REVOKED"] * 3
 
 
+def unanswered(call: dict) -> bool:
+    """Whether a call of the ledger had no answer in time: it has no id, and AWS may have seen it all the same."""
+    return call["outcome"] == "unreachable" and "requestId" not in call
+
+
 def test_the_ledger_lists_every_call_with_awss_request_id(control, set_up):
     key_id = set_up.add()
     control.call("POST", set_up.path(f"/{key_id}/check"))
     calls = control.call("GET", set_up.path(f"/{key_id}/ledger"))["calls"]
+    calls = [call for call in calls if not unanswered(call)]
     assert {call["action"] for call in calls} == {"sts:AssumeRole", "kms:DescribeKey", "kms:Encrypt", "kms:Decrypt"}
     for call in calls:
         assert call["requestId"] and call["keyArn"] == set_up.key_arn and call["roleArn"] == set_up.role_arn, call
@@ -242,6 +253,13 @@ def test_the_ledger_and_cloudtrail_agree_line_by_line(control, service, set_up, 
     def calls() -> list[dict]:
         return control.call("GET", set_up.path(f"/{key_id}/ledger?limit=10000"))["calls"][::-1]
 
+    def has_all(seen: list[tuple]) -> bool:
+        """Whether the ledger has these, by their ids or as calls that had no answer."""
+        listed = calls()
+        known = ledger([call for call in listed if not unanswered(call)])
+        more = Counter(line[0] for line in seen if line not in known)
+        return more <= Counter(call["action"] for call in listed if unanswered(call))
+
     def ledger(listed: list[dict]) -> list[tuple]:
         lines = [as_in_the_ledger(call) for call in listed]
         # CloudTrail has no key in a call to STS, and no session in one that was refused.
@@ -255,13 +273,14 @@ def test_the_ledger_and_cloudtrail_agree_line_by_line(control, service, set_up, 
         return [as_in_the_trail(set_up, event) for event in asked + used]
 
     # Checks go on meanwhile: what the ledger had before is in the trail, and what the trail has is in the ledger soon.
-    listed, seen = calls(), trail()
+    listed = [call for call in calls() if not unanswered(call)]
+    seen = trail()
     before = ledger(listed)
     assert {name for name, *_ in before} == {"sts:AssumeRole", "kms:DescribeKey", "kms:Encrypt", "kms:Decrypt"}
     assert len(before) > 20 and len(set(map(repr, before))) == len(before)
     missing = [line for line in before if line not in seen]
     assert missing == [], "calls of ours that CloudTrail does not know"
-    control.wait_for("the ledger to have all that CloudTrail has", lambda: all(line in ledger(calls()) for line in seen))
+    control.wait_for("the ledger to have all that CloudTrail has", lambda: has_all(seen))
     # In one order too, each service by itself: they stand in two accounts. The ledger has calls as they ended and CloudTrail as
     # they came, which is one order where one had ended when the other began.
     for service_name in ("sts", "kms"):
@@ -308,7 +327,7 @@ def test_an_alias_is_resolved_and_its_keys_own_arn_is_stored(control, service, s
     calls = control.call("GET", set_up.path(f"/{key_id}/ledger?limit=1000"))["calls"]
     by_alias = [call for call in calls if call["keyArn"] == arn]
     assert {call["action"] for call in by_alias} == {"sts:AssumeRole", "kms:DescribeKey"}
-    assert all(call["requestId"] for call in by_alias)
+    assert all(call["requestId"] for call in by_alias if not unanswered(call))
     # And the other way round: a key that is there already is found under an alias that is made later.
     control.call("DELETE", set_up.path(f"/{key_id}"))
     key_id = set_up.add()
@@ -348,11 +367,11 @@ def test_an_alias_that_leads_to_no_key_is_told_by_a_check_of_its_own(control, se
     assert set_up.keys() == []
 
 
-def test_a_role_that_no_longer_demands_the_external_id_is_noticed_and_told_once(make_control, service, shell):
+def test_a_role_that_no_longer_demands_the_external_id_is_noticed_and_told_once(make_control, service, quick_shell):
     control = make_control(
         env=service.service.environment(), arguments=("--external-id-check-interval", "1s")
     ).start()
-    set_up = SetUp(control, shell, control.create_project())
+    set_up = SetUp(control, quick_shell, control.create_project())
     key_id = set_up.add()
     alerts = f"/v2/projects/{set_up.project}/alerts"
     trust = json.loads(set_up.shown()["trustPolicy"])
@@ -398,9 +417,9 @@ def live(control, path: str, body: dict):
         yield time.monotonic(), kind, what
 
 
-def test_a_validation_can_be_watched_while_a_denial_is_tried_again(make_control, service, shell):
+def test_a_validation_can_be_watched_while_a_denial_is_tried_again(make_control, service, quick_shell):
     control = make_control(env=service.service.environment(), arguments=("--validate-patience", "30s")).start()
-    set_up = SetUp(control, shell, control.create_project())
+    set_up = SetUp(control, quick_shell, control.create_project())
     set_up.delete_policies()
     lines, mended = [], False
     for line in live(control, set_up.path("/validate"), set_up.body()):

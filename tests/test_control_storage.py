@@ -6,7 +6,6 @@ import os
 import time
 import uuid
 
-import botocore.exceptions
 import pytest
 
 from helpers.aws import SERVICE_ACCOUNT, Account
@@ -37,8 +36,8 @@ class Bucket:
     def arguments(self, prefix: str = "prod") -> tuple[str, ...]:
         return ("--storage", f"s3://{self.name}/{prefix}", "--storage-role", self.role_arn)
 
-    def objects(self) -> dict[str, bytes]:
-        return self.service.objects(self.name)
+    def names(self) -> list[str]:
+        return self.service.object_names(self.name)
 
 
 def policy(statement: dict) -> str:
@@ -62,7 +61,7 @@ def test_clusters_live_in_a_bucket_and_go_from_it(control, bucket, service, make
     cluster, other = (control.create_cluster(project, arn, name) for name in ("one", "two"))
     for it in (cluster, other):
         fill(it.client())
-    places = {path.split("/")[2] for path in bucket.objects() if path.startswith("prod/clusters/")}
+    places = {path.split("/")[2] for path in bucket.names() if path.startswith("prod/clusters/")}
     assert places == {cluster.id, other.id}
     assert not (control.data_dir / "storage").exists()
     # Every start reads what the last process wrote, also where it ended without a word, and where its key was away.
@@ -81,10 +80,10 @@ def test_clusters_live_in_a_bucket_and_go_from_it(control, bucket, service, make
     dropped = cluster.drop(0)
     receipt = control.job(dropped["jobId"], "SUCCESSFUL")["receipt"]
     assert receipt["keyrings"] > 0 and "versions" in json.dumps(receipt)
-    assert not [path for path in bucket.objects() if cluster.id in path]
+    assert not [path for path in bucket.names() if cluster.id in path]
     other.wait_for_status("RUNNING")
     assert count(other.client()) == 20
-    control.wait_for("the log's head to lie in the bucket", lambda: "prod/control/audit-head" in bucket.objects())
+    control.wait_for("the log's head to lie in the bucket", lambda: "prod/control/audit-head" in bucket.names())
 
 
 def test_a_node_reaches_its_own_part_of_the_bucket_with_nothing_of_ours(control, bucket, service, make_local_kms):

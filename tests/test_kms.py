@@ -5,7 +5,6 @@ proxy makes the trouble that a stand-in can't make by itself.
 """
 
 import datetime
-import json
 import time
 from collections import Counter
 
@@ -13,8 +12,10 @@ import pytest
 
 from helpers import proxy as trouble
 from helpers.aws import CUSTOMER_ACCOUNT, Customer
+from helpers.ledger import began, ended, ledger, lines, seconds
 from helpers.node import files_under
-from helpers.proxy import KMS, STS, Proxy
+from helpers.program import PATIENCE
+from helpers.proxy import KMS, STS, Call, Proxy
 from helpers.raw import Raw
 
 DIM = 2
@@ -41,21 +42,25 @@ def fill(client) -> None:
 
 @pytest.fixture
 def cluster(make_node, customer, proxy, aws_endpoint):
-    """Makes a cluster behind the proxy with a tenant of each of these names: (the node, its own data, the tenants)."""
+    """Makes a cluster behind the proxy with a tenant of each of these names: (the node, its own data, the tenants). A grace in
+    seconds is what a machine of its own needs: it is longer on one on which the customers took longer to set up."""
     open_raws = []
 
-    def make(*names: str, grace: str = "1h"):
+    def make(*names: str, grace: int | None = None, **more):
+        began = time.monotonic()
         customers = [Customer(aws_endpoint, service=customer) for _ in names]
+        took = time.monotonic() - began
         keys = [
             ("--tenant-key", f"{it.key_arn} {it.role_arn} {it.external_id}") for it in customers
         ]
         node = make_node(
             key_arn=customer.key_arn,
             arguments=(*customer.node_arguments(), *sum(keys, ()), "--log-json"),
-            grace=grace,
+            grace=f"{max(grace, round(2 * took))}s" if grace else "1h",
             env=customer.service.environment() | {"AWS_ENDPOINT_URL": proxy.endpoint},
             # The record must be there whatever else is logged.
             log="warn",
+            **more,
         )
         node.start()
         client = node.client()
@@ -77,34 +82,42 @@ def cluster(make_node, customer, proxy, aws_endpoint):
 # --- the record, laid beside what AWS saw ---------------------------------------------------------------------------
 
 
-def ledger(node) -> list[dict]:
-    """The calls that the node says it made."""
-    lines = [json.loads(line) for line in node.log_file.read_text().splitlines() if line.startswith("{")]
-    return [line["fields"] for line in lines if line["target"] == "custody_kms::ledger"]
+# How far apart two looks at one clock may be told.
+MOMENT = 0.01
+# How long a node waits for the answer to a call.
+CALL_TIMEOUT = 8
 
 
-def began(entry: dict) -> float:
-    return datetime.datetime.fromisoformat(entry["at"]).timestamp()
+def is_within(call: Call, entry: dict) -> bool:
+    """Whether AWS saw the call while the node made it."""
+    return began(entry) - MOMENT <= call.at <= ended(entry) + MOMENT
+
+
+def each_was_made(calls: list[Call], entries: list[dict]) -> bool:
+    """Whether each call has an entry of its own action, which began before AWS saw it, and no other call has that."""
+    for action in {call.name for call in calls}:
+        seen = sorted(call.at for call in calls if call.name == action)
+        made = sorted(began(entry) for entry in entries if entry["action"] == action)
+        if len(made) < len(seen) or not all(one <= at + MOMENT for one, at in zip(made, seen)):
+            return False
+    return True
 
 
 def stop_and_reconcile(node, proxy: Proxy) -> None:
     """Every call that AWS saw and answered is in the record by its request id, and the other way round; calls without
-    an answer are in both, without an id. A call that the node gives up as it ends is in its record; how far it had come
-    by then, nobody says."""
+    an answer are in both, without an id. A call that the node gives up, as it ends or because it took too long, is in its
+    record; how far it had come by then, nobody says."""
     told_to_end = time.time()
     node.stop()
     mine = ledger(node)
     silent = [entry for entry in mine if "request_id" not in entry]
-    given_up = [
-        entry
-        for entry in silent
-        if entry["outcome"] == "unreachable" and began(entry) + entry["took_ms"] / 1_000 >= told_to_end - 0.01
-    ]
+    at_the_end = [it for it in silent if it["outcome"] == "unreachable" and ended(it) >= told_to_end - MOMENT]
+    too_long = [it for it in silent if it["outcome"] == "unreachable" and it["took_ms"] >= 1_000 * CALL_TIMEOUT]
     answered = {call.request_id: call for call in proxy.calls if call.answered and call.request_id}
     recorded = {entry["request_id"]: entry for entry in mine if "request_id" in entry}
     assert recorded.keys() <= answered.keys(), "each request id that is recorded, AWS gave"
     unheard = [answered.pop(request_id) for request_id in answered.keys() - recorded.keys()]
-    assert len(unheard) <= len(given_up) and all(call.at > told_to_end - 1 for call in unheard), "each that AWS gave is recorded"
+    assert each_was_made(unheard, [it for it in silent if it in at_the_end or it in too_long]), "each that AWS gave is recorded"
     assert len(recorded) == sum("request_id" in entry for entry in mine), "and once"
     for request_id, call in answered.items():
         entry = recorded[request_id]
@@ -112,7 +125,7 @@ def stop_and_reconcile(node, proxy: Proxy) -> None:
         assert entry.get("code") == call.code
         assert (entry["outcome"] == "ok") == (call.status == 200)
         assert entry["purpose"] in ("create", "open", "renew", "validate")
-        assert began(entry) == pytest.approx(call.at, abs=2)
+        assert is_within(call, entry), (call, entry)
         assert entry.get("session") == call.session
         if call.service == KMS:
             assert entry["key"] == call.key
@@ -123,10 +136,10 @@ def stop_and_reconcile(node, proxy: Proxy) -> None:
             assert entry["role"] == call.parameters["RoleArn"]
             assert call.parameters["RoleSessionName"] == f"custody-{node.cluster_id}"
             assert call.parameters["DurationSeconds"] == "900"
-    told, seen = Counter(entry["action"] for entry in silent), Counter(
-        call.name for call in proxy.calls if not (call.answered and call.request_id)
-    )
-    assert not seen - told and not told - seen - Counter(entry["action"] for entry in given_up)
+    without = [call for call in proxy.calls if not (call.answered and call.request_id)] + unheard
+    assert each_was_made(without, silent), "each that had no answer is recorded"
+    more = Counter(entry["action"] for entry in silent) - Counter(call.name for call in without)
+    assert more <= Counter(entry["action"] for entry in at_the_end), "and no other, but what did not get to AWS as the node ended"
     assert not any(entry["outcome"] == "ok" for entry in silent)
 
 
@@ -154,9 +167,33 @@ HANGS = ("kms hangs", "sts hangs")
 GRACE = 12
 
 
+def failed_checks(node, tenant: Tenant) -> list[str]:
+    """What each failed check of a tenant's key came to."""
+    told = [line["fields"] for line in lines(node) if line["fields"]["message"] == "key check failed"]
+    return [fields["error"] for fields in told if fields["key"] == tenant.customer.key_arn]
+
+
+def wait_for_each_to_be_met(node, tenants: dict[str, Tenant]) -> None:
+    """Waits until a check of each key has failed. Whose has is served all the same, at that moment."""
+    left = {it.customer.key_arn: name for name, it in tenants.items()}
+
+    def met() -> bool:
+        for line in lines(node):
+            fields = line["fields"]
+            if fields["message"] == "key check failed" and fields["key"] in left:
+                name = left.pop(fields["key"])
+                assert tenants[name].why() == "", f"{name}: not served on grace"
+        return not left
+
+    node.wait_for("every trouble to be met", met)
+
+
+@pytest.mark.long
 def test_each_trouble_runs_on_grace_then_seals_one_tenant_alone_and_ends_by_itself(cluster, proxy):
     """One tenant for each trouble, all at once: what each sees is its own key's."""
-    node, own, tenants = cluster("untroubled", "a slow answer", "the session expires", *TROUBLES, grace=f"{GRACE}s")
+    names = ("untroubled", "a slow answer", "the session expires", *TROUBLES)
+    # There are many keys: each is checked every other second, so that a slow machine has the time to.
+    node, own, tenants = cluster(*names, grace=GRACE, check_interval="2s")
     pid = node.pid
     for name, (service, action, faults, _, _) in TROUBLES.items():
         for fault in faults:
@@ -167,23 +204,20 @@ def test_each_trouble_runs_on_grace_then_seals_one_tenant_alone_and_ends_by_itse
     proxy.fault(trouble.late(2.5), KMS, about=expiring.about)
     serving = ("untroubled", "a slow answer")
     troubled = [name for name in tenants if name not in serving]
-
-    def known(name: str) -> bool:
-        """Its check has failed, as a metric shows it."""
-        return name in HANGS or any(
-            f'"{tenants[name].customer.key_arn}"' in line and "key check failed" in line
-            for line in node.log_file.read_text().splitlines()
-        )
-
-    node.wait_for("every trouble to be met", lambda: all(map(known, troubled)))
-    assert {name: it.why() for name, it in tenants.items() if name in ("our clock is slow", *serving)} == dict.fromkeys(
-        ("untroubled", "a slow answer", "our clock is slow"), ""
-    )
-    node.wait_for("grace to end", lambda: all(tenants[name].why() for name in troubled))
+    # A call that hangs has not failed by the end of grace.
+    wait_for_each_to_be_met(node, {name: tenants[name] for name in troubled if name not in HANGS})
+    assert {name: tenants[name].why() for name in serving} == dict.fromkeys(serving, "")
+    node.wait_for("grace to end", lambda: all(tenants[name].why() for name in troubled), 3 * PATIENCE)
     for name in troubled:
         why, words = tenants[name].why(), TROUBLES.get(name, (0, 0, 0, "ours", "session"))[4]
-        assert why.startswith("UNAVAILABLE") and "sealed" in why and words in why.lower(), f"{name}: {why}"
-        assert "revoked" not in why, f"{name}: {why}"
+        assert why.startswith("UNAVAILABLE") and "sealed" in why and "revoked" not in why, f"{name}: {why}"
+        if name in HANGS:
+            assert words in why.lower(), f"{name}: {why}"
+        else:
+            # On a machine that is too slow for it a check may have had no answer in time, and if that was the last, that is why.
+            told = failed_checks(node, tenants[name])
+            assert any(words in error.lower() for error in told), f"{name}: {told}"
+            assert any(error in why for error in told), f"{name}: {why}"
     assert own.query() is None and [tenants[name].why() for name in serving] == ["", ""]
     proxy.heal()
     node.wait_for("all to come back", lambda: not any(it.why() for it in tenants.values()))
@@ -232,15 +266,16 @@ REVOCATIONS = {
 }
 
 
+@pytest.mark.long
 def test_each_revocation_by_an_owner_seals_that_owners_data_alone_and_taking_it_back_mends_it(cluster, proxy):
     node, own, tenants = cluster("untouched", *REVOCATIONS)
     pid = node.pid
     for name, (revoke, _, _) in REVOCATIONS.items():
         revoke(tenants[name].customer)
-    node.wait_for("all to go dark", lambda: all(tenants[name].why() for name in REVOCATIONS))
+    # An owner may need two steps for it, and a check between them finds the first.
     for name, (_, _, words) in REVOCATIONS.items():
-        why = tenants[name].why().lower()
-        assert "revoked" in why and words in why, f"{name}: {why}"
+        node.wait_for(f"{name}: to go dark for '{words}'", lambda it=tenants[name], words=words: words in it.why().lower())
+        assert "revoked" in tenants[name].why().lower(), f"{name}: {tenants[name].why()}"
     assert own.query() is None and tenants["untouched"].why() == ""
     for name, (_, restore, _) in REVOCATIONS.items():
         restore(tenants[name].customer)
@@ -263,11 +298,16 @@ def test_a_key_that_exists_in_another_region_than_the_clusters_makes_no_cluster(
 
 
 def test_a_cluster_whose_own_kms_cannot_be_reached_serves_on_grace_goes_dark_and_comes_back(cluster, proxy):
-    node, own, _ = cluster(grace="8s")
-    pid = node.pid
+    node, own, _ = cluster(grace=8)
+    pid, stub = node.pid, "this process holds no key"
     with proxy.refusing():
-        node.wait_for("a check to fail", lambda: "key check failed" in node.output())
-        assert own.query() is None, "served on grace"
+        node.wait_for("a check to fail", lambda: "key check failed" in node.said() or stub in node.said())
+        served = own.query() is None
+        until = max(began(entry) for entry in ledger(node) if entry["outcome"] == "ok") + 8
+        assert served or time.time() > until, "served on grace"
         node.wait_for("grace to end", lambda: "no connection" in (own.query() or ""))
+        node.wait_for("the stub", lambda: stub in node.said())
+        [sealed] = [line for line in lines(node) if stub in line["fields"]["message"]]
+        assert seconds(sealed["timestamp"]) > until, "grace was cut short"
     node.wait_for("the cluster to come back", lambda: own.query() is None)
     assert node.pid == pid

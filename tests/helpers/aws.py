@@ -186,13 +186,18 @@ class Customer:
         )
         return bucket
 
+    def object_names(self, bucket: str) -> list[str]:
+        """What is in a bucket."""
+        pages = self.service.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
     def objects(self, bucket: str) -> dict[str, bytes]:
-        """Everything in a bucket."""
+        """Everything in a bucket, but what is deleted while it is looked at."""
         s3 = self.service.client("s3")
         found = {}
-        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket):
-            for entry in page.get("Contents", []):
-                found[entry["Key"]] = s3.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+        for name in self.object_names(bucket):
+            with contextlib.suppress(s3.exceptions.NoSuchKey):
+                found[name] = s3.get_object(Bucket=bucket, Key=name)["Body"].read()
         return found
 
     def node_arguments(self, *, external_id: str | None = None) -> tuple[str, ...]:

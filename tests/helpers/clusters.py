@@ -1,13 +1,16 @@
 """What tests do with a cluster of the control plane."""
 
+import contextlib
 import os
 import shutil
 import signal
+import sqlite3
 import time
 
 from pymilvus import MilvusClient
 
 from .control import Cluster, Control
+from .ledger import seconds
 
 
 def add_key(control: Control, project: str, arn: str, **more) -> str:
@@ -24,14 +27,24 @@ def count(client: MilvusClient, name: str = "rows") -> int:
     return client.query(name, filter="", output_fields=["count(*)"])[0]["count(*)"]
 
 
+def anchor_of(cluster: Cluster) -> str | None:
+    """What the control plane keeps of the state of a cluster's storage, to know an older one by."""
+    file = cluster.control.data_dir / "control.db"
+    with contextlib.closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
+        return database.execute("SELECT anchor FROM clusters WHERE id = ?", (cluster.id,)).fetchone()[0]
+
+
 def roll_back(cluster: Cluster, change) -> None:
-    """Lets `change` happen, then puts the cluster's storage back to what it was before, and starts the cluster over it."""
+    """Lets `change` happen, then puts the cluster's storage back to what it was before, and starts the cluster over it. The
+    control plane has been told of the change by then: where the last word of a node is lost, so is what it says."""
     before = cluster.control.directory / "before"
     cluster.do("suspend")
     shutil.copytree(cluster.storage, before)
     cluster.do("resume")
     cluster.wait_for_status("RUNNING")
+    anchor = anchor_of(cluster)
     change()
+    cluster.control.wait_for("the anchor to follow", lambda: anchor_of(cluster) != anchor)
     cluster.do("suspend")
     shutil.rmtree(cluster.storage)
     shutil.copytree(before, cluster.storage)
@@ -55,6 +68,13 @@ def is_dark(cluster: Cluster, *, database: str = "default") -> bool:
     assert status in (200, 503), (status, message)
     assert status == 200 or "sealed" in message, message
     return status == 503
+
+
+def sealed_at(cluster: Cluster) -> float:
+    """When its node first knew that a key is taken away, in milliseconds since 1970. To tell it, it becomes its stub, and goes on
+    asking until then."""
+    log = (cluster.control.data_dir / "nodes" / cluster.id / "node.log").read_text()
+    return 1_000 * min(seconds(line.split()[0]) for line in log.splitlines() if "status=sealed: its key is revoked" in line)
 
 
 def has_in_memory(pid: int, secret: bytes) -> bool:

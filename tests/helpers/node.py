@@ -42,6 +42,7 @@ class Node:
         env: dict[str, str] | None = None,
         log: str = "info",
         grace: str = "1h",
+        check_interval: str = "1s",
         password: str = PASSWORD,
     ):
         directory.mkdir(parents=True, exist_ok=True)
@@ -62,7 +63,7 @@ class Node:
             *("--data-dir", str(self.data_dir)),
             *("--cluster-id", self.cluster_id),
             *("--listen", f"127.0.0.1:{self.port}"),
-            *("--key-check-interval", "1s"),
+            *("--key-check-interval", check_interval),
             *("--key-grace", grace),
             "--allow-swap",
             *key,
@@ -193,6 +194,12 @@ class Node:
         if not self.log_file.exists():
             return ""
         return self.log_file.read_text(errors="replace")[-characters:]
+
+    def said(self, since: int = 0) -> str:
+        """All that the process has said, but for so many bytes of its log."""
+        with self.log_file.open("rb") as log:
+            log.seek(since)
+            return log.read().decode(errors="replace")
 
 
 def contents(*directories: pathlib.Path) -> dict[pathlib.Path, bytes]:

@@ -19,11 +19,13 @@ def binary() -> str:
 
 
 def clean_environment(**extra: str) -> dict[str, str]:
-    """This process's environment without anyone's settings, AWS account or proxies."""
+    """This process's environment without anyone's settings, AWS account or proxies. A machine that has an AWS account of its own
+    is not asked for it: where nobody listens at that address, it would take seconds to find out."""
     dropped = ("CUSTODY_", "AWS_", "RUST_LOG")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"):
         kept.pop(name, None)
+    kept["AWS_EC2_METADATA_DISABLED"] = "true"
     kept.update(extra)
     return kept
 

@@ -19,7 +19,7 @@ import time
 import urllib.parse
 import uuid
 
-from .ports import Server
+from .ports import Server, free_port
 
 KMS, STS = "kms", "sts"
 ID = "x-amzn-RequestId"
@@ -176,19 +176,18 @@ class Proxy:
         self.lock = threading.Lock()
         self.healed = threading.Event()
         self.server: Server | None = None
+        self.port = free_port()
         self.open()
-        assert self.server is not None
-        self.port = self.server.server_address[1]
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
-    def open(self, port: int = 0) -> None:
+    def open(self) -> None:
         proxy = self
 
         class Bound(Handler):
             pass
 
         Bound.proxy = proxy
-        self.server = Server(("127.0.0.1", port), Bound)
+        self.server = Server(("127.0.0.1", self.port), Bound)
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def shut(self) -> None:
@@ -207,7 +206,7 @@ class Proxy:
             yield
         finally:
             self.healed = threading.Event()
-            self.open(self.port)
+            self.open()
 
     def fault(self, fault, service: str | None = None, action: str | None = None, about: tuple[str, ...] = ()) -> None:
         """Turns a fault on: for a service or all, an action or all, and for calls that name one of these keys or roles."""
@@ -254,7 +253,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.answer(call, answer.status, answer.headers["Content-Type"], answer.body)
         except (BrokenPipeError, ConnectionResetError):
             # The node gave up waiting.
-            self.close_connection = True
+            call.answered, self.close_connection = False, True
 
     def read_call(self) -> Call:
         found = re.search(r"Credential=([^/]+)/\d+/([^/]+)/([^/]+)/", self.headers["Authorization"])
@@ -315,7 +314,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.proxy.sessions[find("AccessKeyId")] = call.session
 
     def answer(self, call: Call, status: int, kind: str, body: bytes) -> None:
-        call.status = status
+        # Before it is sent: the node's record of it may be read before this thread runs again.
+        call.status, call.answered = status, True
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -324,7 +324,6 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
         self.wfile.flush()
-        call.answered = True
 
     def sign_again(self, call: Call, offset: datetime.timedelta) -> None:
         """AWS Signature Version 4 over the request as it stands now, at a time that is off by `offset`."""

@@ -31,6 +31,8 @@ const TOKEN: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccd
 /// An API key of the control plane.
 const READER: &str = "custody_reader";
 const PATIENCE: Duration = Duration::from_mins(3);
+/// For how long a node takes what it was told of an API key for true.
+const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// The control plane's side, the node's process, and what the node told.
 struct World {
@@ -383,11 +385,13 @@ async fn a_key_of_the_control_plane_may_do_what_the_control_plane_says() -> Resu
         world.until("an answer", |_| asked.is_finished()).await?;
         asked.await?
     };
+    let began = Instant::now();
     let read = ask(&mut world, "collections/list", READER, "{}").await?;
     assert!(read.0 == 200 && read.1.contains("\"code\":0"), "{read:?}");
     let write = ask(&mut world, "databases/create", READER, "{\"dbName\":\"x\"}").await?;
     assert!(write.1.contains("may only read"), "{write:?}");
-    assert_eq!(world.digests.len(), 1, "the answer is remembered");
+    let asked = world.digests.len();
+    assert!(asked == 1 || began.elapsed() >= REMEMBERED, "the answer is remembered: it was asked for {asked} times");
     assert_eq!(world.digests[0].len(), 64);
     let stranger = ask(&mut world, "collections/list", "custody_stranger", "{}").await?;
     assert!(!stranger.1.contains("\"code\":0"), "{stranger:?}");

@@ -211,19 +211,21 @@ async fn an_answer_that_comes_late_but_comes_is_an_answer() {
     let (kms, ledger, clock, keyring) = recorded();
     let zone = keyring.create_zone(ZoneId::new([1; 16]), None).await.unwrap();
     settle().await;
+    let delay = Duration::from_millis(500);
     for action in [Action::AssumeRole, Action::Decrypt] {
-        kms.fault(action, Fault::Delay(Duration::from_millis(500)));
+        kms.fault(action, Fault::Delay(delay));
     }
     for _ in 0..3 {
         let (before, sessions, decrypts) =
             (seen(&ledger).len(), kms.calls(Action::AssumeRole), kms.calls(Action::Decrypt));
+        // In real time, as the delays are; a call is recorded with its answer.
+        let began = Instant::now();
         clock.advance(10 * SECOND);
         until("a check begins", || kms.calls(Action::AssumeRole) > sessions).await;
         settle().await;
-        assert_eq!(kms.calls(Action::Decrypt), decrypts, "the session is late");
-        // In real time, as the delays are; a call is recorded with its answer.
-        let began = Instant::now();
-        while seen(&ledger).len() < before + 2 && began.elapsed() < 10 * SECOND {
+        let waits = kms.calls(Action::Decrypt) == decrypts;
+        assert!(waits || began.elapsed() >= delay, "the session is late");
+        while seen(&ledger).len() < before + 2 && began.elapsed() < 60 * SECOND {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         settle().await;
