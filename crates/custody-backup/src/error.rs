@@ -106,7 +106,7 @@ impl BackupError {
 
     /// The cluster's own storage failed.
     pub(crate) fn cluster(error: object_store::Error) -> Self {
-        Self::Storage { place: "cluster's storage", why: text(&error) }
+        Self::Storage { place: "cluster's storage", why: StoreError::why(&error) }
     }
 
     /// The backups' storage failed; one object of the cluster was concerned.
@@ -116,7 +116,7 @@ impl BackupError {
         }
         match StoreError::find(&error) {
             Some(found) => Self::Tampered { path: path.to_string(), why: found.to_string() },
-            None => Self::Storage { place: "backups' storage", why: text(&error) },
+            None => Self::Storage { place: "backups' storage", why: StoreError::why(&error) },
         }
     }
 
@@ -140,11 +140,6 @@ impl BackupError {
             error => Self::Zone { zone, why: error.to_string() },
         }
     }
-}
-
-/// What a sealed store found lies deep in the error, whose own text does not say it.
-fn text(error: &object_store::Error) -> String {
-    StoreError::find(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 #[cfg(test)]

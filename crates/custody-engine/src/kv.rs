@@ -212,7 +212,10 @@ impl Kv {
 fn storage_error(error: slatedb::Error) -> EngineError {
     match error.kind() {
         ErrorKind::Closed(CloseReason::Fenced) => EngineError::Fenced,
-        // What a sealed store found lies deep in SlateDB's error, whose own text does not say it.
-        _ => EngineError::Storage(StoreError::find(&error).map_or_else(|| error.to_string(), ToString::to_string)),
+        // What is wrong lies deep in SlateDB's error, whose own text tells the outermost two causes.
+        _ => EngineError::Storage(StoreError::why(&error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

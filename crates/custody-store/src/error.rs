@@ -84,6 +84,26 @@ impl StoreError {
             };
         }
     }
+
+    /// An error of whatever was built on a sealed store, in words: what the store found, if that lies in it, else the error and
+    /// those of its causes that it doesn't tell itself.
+    #[must_use]
+    pub fn why(error: &(dyn Error + 'static)) -> String {
+        if let Some(found) = Self::find(error) {
+            return found.to_string();
+        }
+        let mut told = error.to_string();
+        let mut next = error.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if !told.contains(&text) {
+                told.push_str(": ");
+                told.push_str(&text);
+            }
+            next = cause.source();
+        }
+        told
+    }
 }
 
 impl From<RandomError> for StoreError {
@@ -102,5 +122,44 @@ impl From<TooLong> for StoreError {
 impl From<StoreError> for object_store::Error {
     fn from(error: StoreError) -> Self {
         Self::Generic { store: StoreError::STORE, source: Box::new(NonRetryable(Box::new(error))) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As SlateDB's are: its text tells the cause below it, and not what caused that.
+    #[derive(Debug, thiserror::Error)]
+    #[error("the log is unavailable ({source})")]
+    struct Outer {
+        source: Inner,
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the store failed")]
+    struct Inner {
+        source: object_store::Error,
+    }
+
+    fn wrapped(source: object_store::Error) -> Outer {
+        Outer { source: Inner { source } }
+    }
+
+    #[test]
+    fn what_went_wrong_is_told_down_to_its_first_cause_and_once() {
+        let full = std::io::Error::from_raw_os_error(28);
+        let error = object_store::Error::Generic { store: "disk", source: Box::new(full) };
+        assert_eq!(
+            StoreError::why(&wrapped(error)),
+            "the log is unavailable (the store failed): Generic disk error: No space left on device (os error 28)"
+        );
+    }
+
+    #[test]
+    fn what_a_sealed_store_found_is_told_alone() {
+        let found = StoreError::Unsteady { path: "a/b".to_owned() };
+        let text = found.to_string();
+        assert_eq!(StoreError::why(&wrapped(found.into())), text);
     }
 }
