@@ -101,14 +101,13 @@ impl Gatekeeper {
     /// The id of the user of this name, if the password is right.
     pub(super) async fn check(&self, db: &Db, name: &str, given: Zeroizing<String>) -> Result<Option<String>, Refused> {
         let tag = self.tag(name);
-        self.throttle.admit(&tag, Instant::now()).map_err(|wait| {
-            let seconds = wait.as_secs() + 1;
-            Refused::new(Kind::TooMany, format!("too many failed sign-ins of this user: try again in {seconds} s"))
-        })?;
+        self.admit(&tag)?;
         let turn = tokio::time::timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
         let Ok(Ok(turn)) = turn else {
             return Err(Refused::new(Kind::TooMany, "too many sign-ins at once: try again"));
         };
+        // Looked at anew: guesses that were sent all at once began to wait before the first of them had failed.
+        self.admit(&tag)?;
         let found = sqlx::query!("SELECT id, password FROM users WHERE name = ?", name).fetch_optional(db.pool());
         let (id, hash) = match found.await? {
             Some(user) => (Some(user.id), user.password),
@@ -128,6 +127,14 @@ impl Gatekeeper {
         });
         let right = check.await.map_err(Refused::internal)?;
         Ok(id.filter(|_| right))
+    }
+
+    /// Turns away who guesses at a user's password before the wait is over.
+    fn admit(&self, user: &Tag) -> Result<(), Refused> {
+        self.throttle.admit(user, Instant::now()).map_err(|wait| {
+            let seconds = wait.as_secs() + 1;
+            Refused::new(Kind::TooMany, format!("too many failed sign-ins of this user: try again in {seconds} s"))
+        })
     }
 
     /// Compared when there is no such user, so that the time taken doesn't tell.
@@ -277,6 +284,19 @@ mod tests {
         assert_eq!(held.unwrap_err().kind, Kind::TooMany, "it takes a turn like every other check");
         drop(turns);
         assert!(visitor(&db, &signed.cookie).await.is_ok(), "the password is what it was");
+    }
+
+    #[tokio::test]
+    async fn guesses_sent_all_at_once_wait_as_those_that_come_one_by_one() {
+        let (db, _directory, _) = with_a_user().await;
+        let gate = Gatekeeper::default();
+        let guesses = (0..100).map(|guess| gate.sign_in(&db, "ann", secret(&format!("guess-{guess}"))));
+        let refused = futures::future::join_all(guesses).await.into_iter().filter_map(Result::err);
+        let kinds: Vec<Kind> = refused.map(|refused| refused.kind).collect();
+        let checked = kinds.iter().filter(|kind| **kind == Kind::Unauthenticated).count();
+        // Four until the first wait begins, and what was under way then; on a busy machine waits end meanwhile.
+        assert!((1..20).contains(&checked), "{checked} of 100 guesses were looked at");
+        assert!(kinds.len() == 100 && kinds.contains(&Kind::TooMany));
     }
 
     #[tokio::test]
