@@ -27,7 +27,7 @@ pub enum AlertKind {
     KeyGrace,
     /// A key's role lets in who does not show the project's external id.
     ExternalIdNotRequired,
-    /// A backup could not be made.
+    /// A backup could not be made, or the deletion of one is tried again and again.
     BackupFailed,
     /// An encrypted backup is restored without encryption.
     DecryptedRestore,
