@@ -305,7 +305,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         access::callers,
-        backup::{BackupStorage, Freed},
+        backup::{BackupStorage, Freed, Known},
         db::tests::fresh,
         node::{ClusterStorage, Counts, Destroyed, tests::settings},
     };
@@ -334,7 +334,7 @@ pub(crate) mod tests {
             Ok(Freed::default())
         }
 
-        async fn clean_up(&self, _: &str, _: &[String]) -> Result<Freed, String> {
+        async fn clean_up(&self, _: &str, _: &Known) -> Result<Freed, String> {
             Ok(Freed::default())
         }
 
