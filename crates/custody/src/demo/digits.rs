@@ -81,11 +81,9 @@ mod tests {
         let digits = Digits::load().unwrap();
         assert_eq!(digits.len(), Digits::COUNT);
         let exact = |row: usize| {
+            let distances: Vec<f32> = digits.pixels.iter().map(|other| distance(&digits.pixels[row], other)).collect();
             let mut keys: Vec<usize> = (0..digits.len()).collect();
-            keys.sort_by(|a, b| {
-                let [a, b] = [a, b].map(|key| distance(&digits.pixels[row], &digits.pixels[*key]));
-                a.total_cmp(&b)
-            });
+            keys.sort_by(|a, b| distances[*a].total_cmp(&distances[*b]));
             keys.into_iter().take(10).map(|key| i64::try_from(key).unwrap()).collect::<Vec<_>>()
         };
         let answers: Vec<Vec<i64>> = (0..digits.len()).map(exact).collect();
