@@ -11,6 +11,7 @@ use super::{END, Node, Nodes, process, process::Process};
 use crate::{
     cluster::{self, Phase, Row},
     cmek::KeyStatus,
+    db::now,
     random,
     refusal::{Kind, Refused},
 };
@@ -141,7 +142,8 @@ impl Keeper {
     }
 
     /// Whether the process lives and says nothing. One that has a key which gives no answer is left alone: killing it would
-    /// forfeit the grace (rule 14). The node may have noticed that before our own check, or we before the node.
+    /// forfeit the grace (rule 14). The node may have noticed that before our own check, or we before the node; what it told
+    /// counts until that check has proven the key since.
     async fn is_hung(&self, row: &Row) -> bool {
         let (silent, on_grace) = {
             let live = self.node.live.borrow();
@@ -150,15 +152,16 @@ impl Keeper {
         if silent < SILENCE {
             return false;
         }
-        match self.lacks_a_key(row).await {
-            Ok(lacks) if lacks || on_grace => {
+        let spoke = now() - i64::try_from(silent.as_millis()).unwrap_or(i64::MAX);
+        match self.lacks_a_key(row, if on_grace { spoke } else { 0 }).await {
+            Ok(true) => {
                 tracing::warn!(
                     cluster = self.cluster,
                     "a node keeps silent, and is left alone while one of its keys gives no answer"
                 );
                 false
             }
-            Ok(_) => true,
+            Ok(false) => true,
             Err(error) => {
                 tracing::error!(cluster = self.cluster, %error, "a node keeps silent, and its keys can't be looked up");
                 false
@@ -166,15 +169,17 @@ impl Keeper {
         }
     }
 
-    /// Whether a key that the cluster uses, its own or a tenant's, gives no answer.
-    async fn lacks_a_key(&self, row: &Row) -> Result<bool, sqlx::Error> {
-        let unreachable = KeyStatus::Unreachable.as_str();
+    /// Whether a key that the cluster uses, its own or a tenant's, gives no answer, or was last proven before this time.
+    async fn lacks_a_key(&self, row: &Row, proven_since: i64) -> Result<bool, sqlx::Error> {
+        let (unreachable, available) = (KeyStatus::Unreachable.as_str(), KeyStatus::Available.as_str());
         sqlx::query_scalar!(
             r#"SELECT EXISTS (
-                   SELECT 1 FROM keys WHERE status = ?1
-                   AND (id = ?2 OR id IN (SELECT key_id FROM cluster_keys WHERE cluster_id = ?3))
+                   SELECT 1 FROM keys WHERE (status = ?1 OR status = ?2 AND last_success_at < ?3)
+                   AND (id = ?4 OR id IN (SELECT key_id FROM cluster_keys WHERE cluster_id = ?5))
                ) AS "lacks: bool""#,
             unreachable,
+            available,
+            proven_since,
             row.key_id,
             row.id
         )
