@@ -1,6 +1,6 @@
 //! Restoring: collections of a backup become collections of a cluster that is open.
 
-use custody_engine::{DEFAULT_DATABASE, Engine, Import, NewDatabase};
+use custody_engine::{CIPHER_KEY, DEFAULT_DATABASE, Engine, Import, NewDatabase};
 use custody_store::{Bring, StoreError};
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
@@ -18,7 +18,6 @@ const AT_ONCE: usize = 3;
 const ROOT: &str = "root";
 /// How the properties of a database begin that say under which key it lives.
 const CIPHER: &str = "cipher.";
-const CIPHER_KEY: &str = "cipher.key";
 
 /// What a collection that is taken into its catalog counts for in the progress, beside the bytes: nothing is copied then, and
 /// who watches is to see it come along.
@@ -139,7 +138,14 @@ impl Backup {
             tracing::error!(error, "what a restore that failed has made is taken back at the cluster's next start");
         }
         // The last word may have been kept although that was not heard: then nothing was taken back.
-        restored(engine, job).await.ok().flatten().ok_or(error)
+        match restored(engine, job).await {
+            Ok(done) => done.ok_or(error),
+            Err(unread) => {
+                let unread = unread.without_names();
+                tracing::error!(error = unread, "whether a restore that failed was kept can't be read");
+                Err(error)
+            }
+        }
     }
 
     async fn restore_all(

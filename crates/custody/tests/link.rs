@@ -251,6 +251,11 @@ fn kms(directory: &Path, arguments: &[&str]) -> Result<String, Failure> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// A policy under which a key that is refused seals at once.
+fn without_grace(key: &str) -> KeyPolicy {
+    KeyPolicy { grace_seconds: BTreeMap::from([(key.to_owned(), 0)]), ..KeyPolicy::default() }
+}
+
 fn get(address: SocketAddr, path: &str) -> Result<(u16, String), Failure> {
     exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"))
 }
@@ -335,8 +340,7 @@ async fn a_node_under_a_control_plane_serves_is_sealed_and_comes_back_and_never_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_revoked_comes_back_by_itself_unless_its_owner_wants_a_person_to_decide() -> Result<(), Failure> {
-    let zero = |key: &str| KeyPolicy { grace_seconds: BTreeMap::from([(key.to_owned(), 0)]), ..KeyPolicy::default() };
-    let mut world = World::new(zero).await?;
+    let mut world = World::new(without_grace).await?;
     world.serving().await?;
     let (directory, key) = (world.directory.path().to_owned(), world.key.clone());
     kms(&directory, &["disable", &key])?;
@@ -357,8 +361,7 @@ async fn what_was_revoked_comes_back_by_itself_unless_its_owner_wants_a_person_t
 #[tokio::test(flavor = "multi_thread")]
 async fn an_order_to_seal_that_finds_nobody_while_the_image_is_replaced_is_heeded_before_the_cluster_is_opened()
 -> Result<(), Failure> {
-    let zero = |key: &str| KeyPolicy { grace_seconds: BTreeMap::from([(key.to_owned(), 0)]), ..KeyPolicy::default() };
-    let mut world = World::new(zero).await?;
+    let mut world = World::new(without_grace).await?;
     world.serving().await?;
     let (directory, key) = (world.directory.path().to_owned(), world.key.clone());
     kms(&directory, &["disable", &key])?;
